@@ -1,0 +1,32 @@
+// Checksums over mbuf chains, and who computes them: the NIC where the port offers it, software otherwise.
+#pragma once
+
+#include <rte_mbuf.h>
+
+#include <cstdint>
+
+#include "pollux/packet/packet.h"
+#include "pollux/wire/checksum.h"
+
+namespace pollux {
+
+/// What the port can do for transmitted packets; the stack does the rest in software.
+struct TxOffloads {
+  bool ipv4_checksum = false;
+  bool tcp_checksum = false;
+  bool udp_checksum = false;
+  bool multi_segment = true;  ///< false: chains are copied into one mbuf before they reach the port
+};
+
+/// Sum of octets [offset, offset + length) of the chain, which must be within; handles odd-length segments.
+ChecksumSum sum_chain(const rte_mbuf* head, std::uint32_t offset, std::uint32_t length) noexcept;
+
+/// True when the NIC says the IPv4 header / L4 checksum of this received packet was verified and is good.
+inline bool rx_ip_checksum_good(const rte_mbuf* m) noexcept {
+  return (m->ol_flags & RTE_MBUF_F_RX_IP_CKSUM_MASK) == RTE_MBUF_F_RX_IP_CKSUM_GOOD;
+}
+inline bool rx_l4_checksum_good(const rte_mbuf* m) noexcept {
+  return (m->ol_flags & RTE_MBUF_F_RX_L4_CKSUM_MASK) == RTE_MBUF_F_RX_L4_CKSUM_GOOD;
+}
+
+}  // namespace pollux

@@ -1,0 +1,74 @@
+// Packet: the move-only owner of one mbuf chain that holds (part of) a frame.
+#pragma once
+
+#include <rte_mbuf.h>
+
+#include <cstdint>
+#include <span>
+#include <utility>
+
+#include "pollux/base/check.h"
+
+namespace pollux {
+
+/// Owns an mbuf chain and frees it when destroyed. Null (false) when empty or moved from. Only the owning
+/// core may use it. Sizes are octets.
+class Packet {
+ public:
+  Packet() noexcept = default;
+  /// Takes ownership of `head` (may be nullptr).
+  explicit Packet(rte_mbuf* head) noexcept : head_(head) {}
+  Packet(Packet&& other) noexcept : head_(std::exchange(other.head_, nullptr)) {}
+  Packet& operator=(Packet&& other) noexcept {
+    if (this != &other) {
+      reset();
+      head_ = std::exchange(other.head_, nullptr);
+    }
+    return *this;
+  }
+  ~Packet() { reset(); }
+
+  explicit operator bool() const noexcept { return head_ != nullptr; }
+  rte_mbuf* mbuf() const noexcept { return head_; }
+  /// Gives ownership away.
+  [[nodiscard]] rte_mbuf* release() noexcept { return std::exchange(head_, nullptr); }
+  void reset() noexcept {
+    if (head_ != nullptr) rte_pktmbuf_free(std::exchange(head_, nullptr));
+  }
+
+  std::uint32_t size() const noexcept { return head_->pkt_len; }
+  std::uint32_t segment_count() const noexcept { return head_->nb_segs; }
+  std::uint8_t* data() const noexcept { return rte_pktmbuf_mtod(head_, std::uint8_t*); }
+  /// The first segment's bytes: headers are parsed here.
+  std::span<const std::uint8_t> front() const noexcept { return {data(), head_->data_len}; }
+
+  /// Adds `n` octets in front and returns their address, or nullptr when the headroom is too small or the
+  /// first segment's buffer is shared (writing would change bytes that someone else reads).
+  std::uint8_t* push_front(std::uint32_t n) noexcept {
+    if (!RTE_MBUF_DIRECT(head_) || rte_mbuf_refcnt_read(head_) != 1) return nullptr;
+    return reinterpret_cast<std::uint8_t*>(rte_pktmbuf_prepend(head_, static_cast<std::uint16_t>(n)));
+  }
+  /// Adds `n` octets at the end of the last segment, or nullptr when its tailroom is too small.
+  std::uint8_t* push_back(std::uint32_t n) noexcept {
+    return reinterpret_cast<std::uint8_t*>(rte_pktmbuf_append(head_, static_cast<std::uint16_t>(n)));
+  }
+  /// Removes the first `n` octets, across segments; emptied leading segments are freed, but a packet keeps at
+  /// least one segment. n <= size().
+  void pull_front(std::uint32_t n) noexcept;
+  /// Keeps the first `n` octets, across segments; segments behind them are freed. n <= size().
+  void trim_to(std::uint32_t n) noexcept;
+  /// Appends `tail`'s segments. Returns false, with `tail` untouched, when the chain would exceed
+  /// RTE_MBUF_MAX_NB_SEGS.
+  [[nodiscard]] bool chain(Packet& tail) noexcept {
+    if (rte_pktmbuf_chain(head_, tail.head_) != 0) return false;
+    tail.head_ = nullptr;
+    return true;
+  }
+  /// Copies octets [offset, offset + out.size()) to `out`; the range must be within the packet.
+  void copy_out(std::uint32_t offset, std::span<std::uint8_t> out) const noexcept;
+
+ private:
+  rte_mbuf* head_ = nullptr;
+};
+
+}  // namespace pollux

@@ -1,0 +1,41 @@
+// Where mbufs come from: a data pool (mbufs with room for a frame) and a clone pool (mbufs without room, that
+// refer to another mbuf's bytes). A PacketPool does not own the mempools; drivers_glue creates them on the
+// port's NUMA node, tests plug in a pool whose every mbuf is its own heap block (tests/support/heap_pool.h).
+#pragma once
+
+#include <rte_mbuf.h>
+
+#include <cstdint>
+
+#include "pollux/packet/packet.h"
+
+namespace pollux {
+
+/// One core's pools. Copyable (two pointers). Only the owning core may call it.
+class PacketPool {
+ public:
+  PacketPool(rte_mempool* data, rte_mempool* clones) noexcept : data_(data), clones_(clones) {}
+
+  /// An empty packet with RTE_PKTMBUF_HEADROOM octets of headroom; a null Packet when exhausted.
+  Packet alloc() noexcept { return Packet(rte_pktmbuf_alloc(data_)); }
+  /// A one-segment packet without headroom that refers to octets [offset, offset + length) of the single
+  /// segment `of`, without copying; keeps that buffer alive. Null when the clone pool is exhausted.
+  /// `of` itself may be indirect or external. offset + length <= of.data_len.
+  Packet reference(rte_mbuf& of, std::uint32_t offset, std::uint32_t length) noexcept;
+  /// Copies `bytes` into freshly allocated, chained mbufs; null (nothing leaked) when exhausted.
+  Packet copy_of(std::span<const std::uint8_t> bytes) noexcept;
+
+  /// Payload octets one data mbuf holds behind its headroom.
+  std::uint32_t room() const noexcept { return rte_pktmbuf_data_room_size(data_) - RTE_PKTMBUF_HEADROOM; }
+  /// Data mbufs not in use now / in all. O(1) but sums per-core caches: call it once a turn, not per packet.
+  std::uint32_t available() const noexcept { return rte_mempool_avail_count(data_); }
+  std::uint32_t size() const noexcept { return data_->size; }
+  std::uint32_t in_use() const noexcept { return rte_mempool_in_use_count(data_); }
+  std::uint32_t clones_in_use() const noexcept { return rte_mempool_in_use_count(clones_); }
+
+ private:
+  rte_mempool* data_;
+  rte_mempool* clones_;
+};
+
+}  // namespace pollux

@@ -1,0 +1,93 @@
+// Stack: one core's whole TCP/UDP/IP stack. Pure: time, packets and randomness come in as arguments, packets
+// go out through batches. A core loop (drivers_glue) drives it; so may a simulator or any other loop:
+//
+//   stack.input(port, burst, now);   // packets from a port
+//   stack.advance(now);              // timers
+//   stack.flush(now);                // everything that became due is now in tx(port)
+//   sent = device.send(stack.tx(port).pending()); stack.tx(port).consume(sent);
+#pragma once
+
+#include <cstdint>
+#include <memory>
+#include <span>
+
+#include "pollux/base/counters.h"
+#include "pollux/base/result.h"
+#include "pollux/base/siphash.h"
+#include "pollux/base/time.h"
+#include "pollux/ip/ip.h"
+#include "pollux/packet/pool.h"
+#include "pollux/tcp/tcp.h"
+#include "pollux/udp/udp.h"
+
+namespace pollux {
+
+/// Secrets that peers must not learn. Draw them from the system's random source at start-up (Runtime does);
+/// fixed values only in tests.
+struct StackSecrets {
+  SipKey isn_key;              ///< RFC 6528
+  std::uint64_t flow_hash_seed = 0;
+};
+
+struct StackOptions {
+  IpOptions ip;
+  TcpOptions tcp;
+  UdpOptions udp;
+  StackSecrets secrets;
+  std::uint64_t seed = 1;      ///< of the stack's one random generator (ports, ids, jitter): a run replays from it
+};
+
+/// One core's stack. All calls come from the owning core. Application callbacks run inside input(), advance()
+/// and inside the application's own calls.
+class Stack {
+ public:
+  /// Checks the options; Errors name the option, its value and what is allowed. `pool` must outlive the stack.
+  static Result<std::unique_ptr<Stack>> create(const StackOptions& options, PacketPool pool, TimePoint now);
+  /// Frees every queued packet. Bytes that the application kept must be gone before.
+  ~Stack();
+  Stack(const Stack&) = delete;
+  Stack& operator=(const Stack&) = delete;
+
+  /// See Ip::add_interface; the id is the `interface` of input() and tx().
+  Result<InterfaceId> add_interface(const InterfaceConfig& config, TimePoint now) { return ip_.add_interface(config, now); }
+  Result<void> add_route(const IpPrefix& prefix, const IpAddress& gateway) { return ip_.add_route(prefix, gateway); }
+
+  /// Takes ownership of a burst (any size; 32 is usual) that `interface` received.
+  void input(InterfaceId interface, std::span<rte_mbuf* const> burst, TimePoint now) noexcept;
+  /// Runs timers that are due at `now`, at most a stated number a call. `now` never goes back.
+  void advance(TimePoint now) noexcept;
+  /// Lets every connection with something to send put it into its interface's batch, until the batch is full.
+  void flush(TimePoint now) noexcept;
+  /// What waits for the port's driver. The caller sends from pending() and consume()s what was taken.
+  TxBatch& tx(InterfaceId interface) noexcept { return ip_.tx(interface); }
+  std::size_t interface_count() const noexcept { return ip_.interface_count(); }
+  /// When advance() or flush() next has something to do without new input: `now` or earlier when work is
+  /// waiting, never() when nothing is. A loop may sleep until then if no packet comes.
+  TimePoint next_deadline() const noexcept;
+
+  Tcp& tcp() noexcept { return tcp_; }
+  Udp& udp() noexcept { return udp_; }
+  Ip& ip() noexcept { return ip_; }
+  PacketPool& pool() noexcept { return pool_; }
+  const Counters& counters() const noexcept { return counters_; }
+
+  /// Stops accepting connections (SYNs are dropped and counted) and closes listeners' half-open ones.
+  void start_drain() noexcept { tcp_.start_drain(); }
+  /// Open connections, TIME-WAIT not included: 0 means a drain is complete.
+  std::uint32_t connection_count() const noexcept { return tcp_.connection_count(); }
+  /// Resets every connection with on_closed(stack_stopped); the RSTs leave with the next flush.
+  void abort_all(TimePoint now) noexcept { tcp_.abort_all(now); }
+
+ private:
+  Stack(const StackOptions& options, PacketPool pool, TimePoint now);
+  void icmp_error(const RxPacket& packet, TimePoint now) noexcept;
+
+  PacketPool pool_;
+  Counters counters_;
+  Rng rng_;
+  Ip ip_;
+  Udp udp_;
+  Tcp tcp_;
+};
+
+}  // namespace pollux

@@ -1,0 +1,62 @@
+// What an operator or application can set about TCP. Everything has Linux's or the RFC's default.
+#pragma once
+
+#include <cstdint>
+#include <optional>
+
+#include "pollux/base/time.h"
+#include "pollux/wire/address.h"
+
+namespace pollux {
+
+/// Per stack; the connection-level part (TcpConnOptions) can be overridden per listener or connect().
+struct TcpConnOptions {
+  std::uint32_t receive_buffer = 256 * 1024;  ///< octets, 4 KiB..1 GiB: received and still kept by the application
+  std::uint32_t send_buffer = 256 * 1024;     ///< octets, 4 KiB..1 GiB: accepted by send() and not yet acknowledged
+  bool nagle = true;                          ///< RFC 9293 3.7.4
+  bool timestamps = true;                     ///< offer RFC 7323 timestamps
+  bool window_scaling = true;                 ///< offer RFC 7323 window scale
+  bool delayed_ack = true;                    ///< RFC 9293 3.8.6.3
+  bool keepalive = false;                     ///< RFC 9293 3.8.4 (MUST-25: off)
+  Duration keepalive_idle = Duration::from_s(7200);
+  Duration keepalive_interval = Duration::from_s(75);
+  std::uint8_t keepalive_count = 9;           ///< unanswered probes before the connection is given up
+  Duration user_timeout = Duration{};         ///< R2 in time, RFC 9293 3.9.1 / RFC 5482; 0: retries decide
+  std::uint8_t retries_max = 15;              ///< R2 in retransmissions (about 15 minutes), 1..30
+  std::uint8_t ttl = 64;                      ///< 1..255 (MUST-49)
+  std::uint8_t tos = 0;                       ///< Diffserv and ECN octet (MUST-48)
+};
+
+struct TcpOptions {
+  TcpConnOptions conn;
+  std::uint32_t connections_max = 65536;      ///< per core, TIME-WAIT not included
+  std::uint32_t time_wait_max = 65536;        ///< per core; beyond it the oldest ends early
+  std::uint32_t listeners_max = 1024;
+  Duration msl = Duration::from_s(30);        ///< TIME-WAIT lasts twice this (Linux: 60 s in all)
+  Duration rto_min = Duration::from_ms(200);  ///< Linux's; RFC 6298 2.4 says 1 s
+  Duration rto_max = Duration::from_s(120);
+  Duration rto_initial = Duration::from_s(1); ///< RFC 6298 2.1
+  Duration delayed_ack_max = Duration::from_ms(40);  ///< below 500 ms (MUST-40)
+  std::uint8_t syn_retries_max = 7;           ///< R2 of a SYN, at least 3 minutes (MUST-23)
+  std::uint8_t syn_ack_retries_max = 5;
+  std::uint8_t initial_window_segments = 10;  ///< RFC 6928
+  std::uint32_t challenge_acks_per_second = 1000;  ///< RFC 5961 7
+  std::uint32_t out_of_order_segments_max = 1024;  ///< per connection
+  std::uint16_t ephemeral_port_first = 32768;
+  std::uint16_t ephemeral_port_last = 60999;
+};
+
+struct TcpListenOptions {
+  IpAddress address;          ///< 0.0.0.0: every local address
+  std::uint16_t port = 0;     ///< host byte order, 1..65535
+  std::uint32_t backlog = 4096;  ///< half-open connections; more SYNs are dropped and counted
+  std::optional<TcpConnOptions> conn = {};  ///< for accepted connections; default: the stack's
+};
+
+struct TcpConnectOptions {
+  Endpoint remote;
+  Endpoint local;             ///< 0.0.0.0 / 0: chosen by route and from the ephemeral range
+  std::optional<TcpConnOptions> conn = {};  ///< default: the stack's
+};
+
+}  // namespace pollux

@@ -1,0 +1,100 @@
+// MAC and IP addresses as values. An IpAddress holds IPv6 or IPv4 (as ::ffff:a.b.c.d, RFC 4291 2.5.5.2), so
+// that keys and APIs are the same for both families.
+#pragma once
+
+#include <array>
+#include <compare>
+#include <cstdint>
+#include <cstring>
+#include <optional>
+#include <string>
+#include <string_view>
+
+#include "pollux/base/byte_order.h"
+
+namespace pollux {
+
+struct MacAddress {
+  std::array<std::uint8_t, 6> octets{};
+
+  auto operator<=>(const MacAddress&) const noexcept = default;
+  constexpr bool is_group() const noexcept { return (octets[0] & 1) != 0; }  // multicast or broadcast
+  constexpr bool is_zero() const noexcept { return *this == MacAddress{}; }
+  constexpr bool is_broadcast() const noexcept { return *this == broadcast(); }
+  static constexpr MacAddress broadcast() noexcept { return {{0xff, 0xff, 0xff, 0xff, 0xff, 0xff}}; }
+  /// "aa:bb:cc:dd:ee:ff"; anything else is nullopt.
+  static std::optional<MacAddress> from_string(std::string_view text) noexcept;
+  std::string to_string() const;
+};
+
+class IpAddress {
+ public:
+  /// The unspecified IPv4 address, 0.0.0.0: "any" in listen and bind calls.
+  constexpr IpAddress() noexcept = default;
+  /// From host byte order: v4(0x7f000001) is 127.0.0.1.
+  static constexpr IpAddress v4(std::uint32_t host_order) noexcept {
+    IpAddress a;
+    for (int i = 0; i < 4; ++i) a.octets_[12 + i] = static_cast<std::uint8_t>(host_order >> (24 - 8 * i));
+    return a;
+  }
+  static constexpr IpAddress v4(std::uint8_t a, std::uint8_t b, std::uint8_t c, std::uint8_t d) noexcept {
+    return v4(std::uint32_t{a} << 24 | std::uint32_t{b} << 16 | std::uint32_t{c} << 8 | d);
+  }
+  /// From 4 octets in network order.
+  static IpAddress v4_from_wire(const std::uint8_t* octets) noexcept {
+    IpAddress a;
+    std::memcpy(&a.octets_[12], octets, 4);
+    return a;
+  }
+  /// Dotted quad, or RFC 5952 text for IPv6; anything else is nullopt.
+  static std::optional<IpAddress> from_string(std::string_view text) noexcept;
+  std::string to_string() const;
+
+  bool operator==(const IpAddress& other) const noexcept { return std::memcmp(&octets_, &other.octets_, 16) == 0; }
+  std::strong_ordering operator<=>(const IpAddress& other) const noexcept {
+    return std::memcmp(&octets_, &other.octets_, 16) <=> 0;
+  }
+
+  bool is_v4() const noexcept {
+    static constexpr std::uint8_t prefix[12] = {0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0xff, 0xff};
+    return std::memcmp(octets_.data(), prefix, 12) == 0;
+  }
+  /// Host byte order; only for IPv4.
+  std::uint32_t v4_value() const noexcept { return load_be32(&octets_[12]); }
+  /// The 4 octets in network order; only for IPv4.
+  const std::uint8_t* v4_octets() const noexcept { return &octets_[12]; }
+  const std::array<std::uint8_t, 16>& octets() const noexcept { return octets_; }
+
+  /// 0.0.0.0 or ::
+  bool is_unspecified() const noexcept { return is_v4() ? v4_value() == 0 : octets_ == std::array<std::uint8_t, 16>{}; }
+  bool is_multicast() const noexcept { return is_v4() ? (v4_value() >> 28) == 0xe : octets_[0] == 0xff; }
+  bool is_loopback() const noexcept;
+  /// 255.255.255.255 (a subnet's directed broadcast is the interface's knowledge, not the address's).
+  bool is_limited_broadcast() const noexcept { return is_v4() && v4_value() == 0xffffffffu; }
+
+ private:
+  std::array<std::uint8_t, 16> octets_{0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0xff, 0xff, 0, 0, 0, 0};
+};
+
+/// An address and a port in host byte order.
+struct Endpoint {
+  IpAddress address;
+  std::uint16_t port = 0;
+
+  bool operator==(const Endpoint&) const noexcept = default;
+  /// "192.0.2.1:7" or "[2001:db8::1]:7".
+  std::string to_string() const;
+};
+
+/// A network prefix, host bits ignored: "192.0.2.0/24".
+struct IpPrefix {
+  IpAddress address;
+  std::uint8_t length = 0;  ///< 0..32 for IPv4, 0..128 for IPv6
+
+  bool contains(const IpAddress& other) const noexcept;
+  /// "a.b.c.d/len"; nullopt when malformed. Host bits are kept in `address`.
+  static std::optional<IpPrefix> from_string(std::string_view text) noexcept;
+  std::string to_string() const;
+};
+
+}  // namespace pollux
