@@ -51,6 +51,8 @@ struct QuotedPacket {
   std::uint16_t destination_port = 0;
   std::uint32_t tcp_sequence = 0;  // meaningful for TCP only
 
+  /// Rejects what is cut too short (icmp_truncated) and what cannot be a packet of ours with ports: another
+  /// IP version, a later fragment (icmp_no_match).
   static Parsed<QuotedPacket> parse(ByteView quoted) noexcept;
 };
 

@@ -51,7 +51,25 @@ struct Ipv4Fields {
   IpAddress destination;
 
   /// Writes 20 octets with a right checksum, or a zero checksum field when the NIC fills it in.
-  void emit(std::uint8_t* out, bool checksum_by_nic = false) const noexcept;
+  void emit(std::uint8_t* out, bool checksum_by_nic = false) const noexcept {
+    const std::uint32_t first = 0x45000000u | std::uint32_t{tos} << 16 | total_length;
+    const std::uint32_t second = std::uint32_t{identification} << 16 | (dont_fragment ? 0x4000u : 0);
+    std::uint32_t third = std::uint32_t{ttl} << 24 | std::uint32_t{protocol} << 16;
+    if (!checksum_by_nic) {
+      ChecksumSum sum;
+      sum.add_u32(first);
+      sum.add_u32(second);
+      sum.add_u32(third);
+      sum.add_u32(source.v4_value());
+      sum.add_u32(destination.v4_value());
+      third |= sum.finish();
+    }
+    store_be32(out, first);
+    store_be32(out + 4, second);
+    store_be32(out + 8, third);
+    std::memcpy(out + 12, source.v4_octets(), 4);
+    std::memcpy(out + 16, destination.v4_octets(), 4);
+  }
 };
 
 }  // namespace pollux

@@ -20,6 +20,11 @@ struct TcpFlags {
   constexpr bool operator==(const TcpFlags&) const noexcept = default;
 };
 
+/// Option kinds that are read and written (RFC 9293 3.2, RFC 7323, RFC 2018).
+enum class TcpOptionKind : std::uint8_t {
+  end_of_list = 0, no_operation = 1, mss = 2, window_scale = 3, sack_permitted = 4, sack = 5, timestamp = 8,
+};
+
 /// One SACK block (RFC 2018 3): left <= octets < right.
 struct SackBlock {
   SeqNum left;
@@ -29,6 +34,8 @@ struct SackBlock {
 /// Options of one segment, as received or to be sent. Unknown options are skipped (RFC 9293 MUST-6).
 struct TcpOptionValues {
   static constexpr std::size_t sack_blocks_max = 4;
+  /// NOP NOP TS(10), the layout of RFC 7323 appendix A.
+  static constexpr std::size_t timestamp_size = 12;
 
   bool has_mss = false;
   bool has_window_scale = false;
@@ -44,9 +51,33 @@ struct TcpOptionValues {
   /// `options` is the header's part behind octet 20. Rejects only lengths that are illegal or overrun.
   static Parsed<TcpOptionValues> parse(ByteView options) noexcept;
   /// Octets emit() will write: a multiple of 4, at most 40.
-  std::size_t emitted_size() const noexcept;
-  /// Writes the options, padded by NOPs in front for alignment and zeros at the end (RFC 9293 MUST-69).
-  std::size_t emit(std::uint8_t* out) const noexcept;
+  std::size_t emitted_size() const noexcept {
+    if (is_timestamp_or_none()) [[likely]] return has_timestamp ? timestamp_size : 0;
+    return emitted_size_slow();
+  }
+  /// Writes the options, each padded by NOPs in front to a multiple of 4, and returns emitted_size(). SACK
+  /// blocks come last, as many as fit: 4, or 3 beside a timestamp (RFC 2018 3).
+  std::size_t emit(std::uint8_t* out) const noexcept {
+    if (!is_timestamp_or_none()) [[unlikely]] return emit_slow(out);
+    if (!has_timestamp) return 0;
+    emit_timestamp(out);
+    return timestamp_size;
+  }
+
+ private:
+  /// What every segment without SYN or SACK carries.
+  bool is_timestamp_or_none() const noexcept {
+    return !has_mss && !has_window_scale && !sack_permitted && sack_count == 0;
+  }
+  void emit_timestamp(std::uint8_t* out) const noexcept {
+    store_be32(out, 0x0101080a);
+    store_be32(out + 4, ts_value);
+    store_be32(out + 8, ts_echo);
+  }
+  std::size_t size_before_sacks() const noexcept;
+  std::size_t sacks_that_fit(std::size_t size_before) const noexcept;
+  std::size_t emitted_size_slow() const noexcept;
+  std::size_t emit_slow(std::uint8_t* out) const noexcept;
 };
 
 /// A checked TCP header: data offset at least 5 and within the segment and within the contiguous bytes.
@@ -54,8 +85,8 @@ class TcpView {
  public:
   static constexpr std::size_t header_size_min = 20;
   static constexpr std::size_t header_size_max = 60;
-  /// The layout every timestamped data segment has: NOP NOP TS(10), RFC 7323 appendix A.
-  static constexpr std::size_t timestamp_option_size = 12;
+  /// What the options of a timestamped data segment take.
+  static constexpr std::size_t timestamp_option_size = TcpOptionValues::timestamp_size;
 
   static Parsed<TcpView> parse(ByteView bytes) noexcept {
     if (bytes.size() < header_size_min) return reject(DropReason::tcp_truncated);
@@ -98,7 +129,19 @@ struct TcpFields {
 
   std::size_t header_length() const noexcept { return TcpView::header_size_min + options.emitted_size(); }
   /// Writes header_length() octets with a zero checksum field (offset 16); returns that length.
-  std::size_t emit(std::uint8_t* out) const noexcept;
+  std::size_t emit(std::uint8_t* out) const noexcept {
+    const std::size_t length = TcpView::header_size_min + options.emit(out + TcpView::header_size_min);
+    store_be16(out, source_port);
+    store_be16(out + 2, destination_port);
+    store_be32(out + 4, sequence.value());
+    store_be32(out + 8, acknowledgment.value());
+    out[12] = static_cast<std::uint8_t>(length / 4 << 4);
+    out[13] = flags.bits;
+    store_be16(out + 14, window);
+    store_be16(out + 16, 0);
+    store_be16(out + 18, urgent_pointer);
+    return length;
+  }
 };
 
 }  // namespace pollux
