@@ -85,6 +85,11 @@ class Bytes {
   bool is_charged_to(const ChargeLedger* ledger, SlabHandle owner) const noexcept {
     return ledger_ == ledger && ledger_ != nullptr && owner_ == owner;
   }
+  /// For the ledger's owner: takes the packet without telling the ledger, which has settled the charge itself.
+  [[nodiscard]] Packet detach() noexcept {
+    ledger_ = nullptr;
+    return std::move(packet_);
+  }
   /// For transports: takes the packet; the charge is released now.
   [[nodiscard]] Packet take_packet() noexcept {
     if (packet_) release_charge(packet_.size());

@@ -39,17 +39,24 @@ class Packet {
   std::uint32_t size() const noexcept { return head_->pkt_len; }
   std::uint32_t segment_count() const noexcept { return head_->nb_segs; }
   std::uint8_t* data() const noexcept { return rte_pktmbuf_mtod(head_, std::uint8_t*); }
+  /// True when nobody else can see `segment`'s buffer: it is its own, and no clone refers to it.
+  static bool is_writable(const rte_mbuf* segment) noexcept {
+    return RTE_MBUF_DIRECT(segment) && rte_mbuf_refcnt_read(segment) == 1;
+  }
   /// The first segment's bytes: headers are parsed here.
   std::span<const std::uint8_t> front() const noexcept { return {data(), head_->data_len}; }
 
   /// Adds `n` octets in front and returns their address, or nullptr when the headroom is too small or the
   /// first segment's buffer is shared (writing would change bytes that someone else reads).
   std::uint8_t* push_front(std::uint32_t n) noexcept {
-    if (!RTE_MBUF_DIRECT(head_) || rte_mbuf_refcnt_read(head_) != 1) return nullptr;
+    if (!is_writable(head_) || n > rte_pktmbuf_headroom(head_)) return nullptr;
     return reinterpret_cast<std::uint8_t*>(rte_pktmbuf_prepend(head_, static_cast<std::uint16_t>(n)));
   }
-  /// Adds `n` octets at the end of the last segment, or nullptr when its tailroom is too small.
+  /// Adds `n` octets at the end of the last segment and returns their address, or nullptr when its tailroom is too
+  /// small or its buffer is shared.
   std::uint8_t* push_back(std::uint32_t n) noexcept {
+    rte_mbuf* const last = rte_pktmbuf_lastseg(head_);
+    if (!is_writable(last) || n > rte_pktmbuf_tailroom(last)) return nullptr;
     return reinterpret_cast<std::uint8_t*>(rte_pktmbuf_append(head_, static_cast<std::uint16_t>(n)));
   }
   /// Removes the first `n` octets, across segments; emptied leading segments are freed, but a packet keeps at
