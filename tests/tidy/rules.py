@@ -244,13 +244,14 @@ def public_closure(tree):
 
 def public_headers(tree):
     """The installed headers are those that <pollux/pollux.h> needs, neither fewer nor more."""
-    build = tree.files.get("lib/meson.build", "")
+    table = layer_table(tree)
     for layer, needed in public_closure(tree).items():
-        listed = re.search(rf"'{layer}':\s*\[(.*?)\]", build[build.find("public_headers"):], re.S)
+        path = f"{table[layer][0]}/meson.build"
+        listed = re.search(rf"public_headers \+= {{'{layer}': \[(.*?)\]}}", tree.files.get(path, ""), re.S)
         listed = sorted(re.findall(r"'([^']+)'", listed.group(1))) if listed else []
         if listed != needed:
-            yield f"lib/meson.build: public_headers of {layer}: add {sorted(set(needed) - set(listed))}, " \
-                  f"remove {sorted(set(listed) - set(needed))}"
+            yield (f"{path}: public_headers of {layer}: add {sorted(set(needed) - set(listed))}, "
+                   f"remove {sorted(set(listed) - set(needed))}")
 
 
 def headers_alone(tree):

@@ -84,10 +84,11 @@ SAMPLES = {
         [source("TEST(A, B) { EXPECT_TRUE(f()); }  // GTEST_SKIP\n", "tests/unit/x.cc")]),
     "public_headers": (
         [source('#include "pollux/stack/stack.h"\n', "drivers_glue/pollux.h"),
-         {"meson.build": TABLE, "drivers_glue/pollux.h": "", "lib/meson.build": "public_headers = {\n  'wire': ['x.h'],\n}"}],
+         {"meson.build": TABLE, "drivers_glue/pollux.h": "", "lib/wire/meson.build": "public_headers += {'wire': ['x.h']}"}],
         [{"meson.build": TABLE, "drivers_glue/pollux.h": '#include "pollux/wire/x.h"\n',
           "lib/wire/x.h": '#include "pollux/base/r.def"\n',
-          "lib/meson.build": "public_headers = {\n  'base': ['r.def'],\n  'wire': ['x.h'],\n}\n"}]),
+          "lib/base/meson.build": "public_headers += {'base': ['r.def']}\n",
+          "lib/wire/meson.build": "public_headers += {'wire': [\n  'x.h']}\n"}]),
     "headers_alone": (
         [source("inline std::uint8_t f() { return 1; }\n", "lib/base/x.h"),
          {"meson.build": TABLE, "lib/base/x.h": '#include "pollux/wire/y.h"\n', "lib/wire/y.h": "\n"}],
