@@ -136,8 +136,8 @@ std::optional<MacAddress> MacAddress::from_string(std::string_view text) noexcep
 
 std::string MacAddress::to_string() const {
   char text[18];
-  std::snprintf(text, sizeof text, "%02x:%02x:%02x:%02x:%02x:%02x", octets[0], octets[1], octets[2], octets[3],
-                octets[4], octets[5]);
+  std::snprintf(text, sizeof text, "%02x:%02x:%02x:%02x:%02x:%02x", octets[0], octets[1], octets[2],
+                octets[3], octets[4], octets[5]);
   return text;
 }
 
@@ -163,7 +163,8 @@ bool IpAddress::is_loopback() const noexcept {
 
 std::string Endpoint::to_string() const {
   const std::string port_text = std::to_string(port);
-  return address.is_v4() ? address.to_string() + ":" + port_text : "[" + address.to_string() + "]:" + port_text;
+  return address.is_v4() ? address.to_string() + ":" + port_text
+                         : "[" + address.to_string() + "]:" + port_text;
 }
 
 bool IpPrefix::contains(const IpAddress& other) const noexcept {
@@ -186,6 +187,8 @@ std::optional<IpPrefix> IpPrefix::from_string(std::string_view text) noexcept {
   return IpPrefix{*address, static_cast<std::uint8_t>(*length)};
 }
 
-std::string IpPrefix::to_string() const { return address.to_string() + "/" + std::to_string(length); }
+std::string IpPrefix::to_string() const {
+  return address.to_string() + "/" + std::to_string(length);
+}
 
 }  // namespace pollux

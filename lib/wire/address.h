@@ -50,7 +50,9 @@ class IpAddress {
   static std::optional<IpAddress> from_string(std::string_view text) noexcept;
   std::string to_string() const;
 
-  bool operator==(const IpAddress& other) const noexcept { return std::memcmp(&octets_, &other.octets_, 16) == 0; }
+  bool operator==(const IpAddress& other) const noexcept {
+    return std::memcmp(&octets_, &other.octets_, 16) == 0;
+  }
   std::strong_ordering operator<=>(const IpAddress& other) const noexcept {
     return std::memcmp(&octets_, &other.octets_, 16) <=> 0;
   }
@@ -66,7 +68,9 @@ class IpAddress {
   const std::array<std::uint8_t, 16>& octets() const noexcept { return octets_; }
 
   /// 0.0.0.0 or ::
-  bool is_unspecified() const noexcept { return is_v4() ? v4_value() == 0 : octets_ == std::array<std::uint8_t, 16>{}; }
+  bool is_unspecified() const noexcept {
+    return is_v4() ? v4_value() == 0 : octets_ == std::array<std::uint8_t, 16>{};
+  }
   bool is_multicast() const noexcept { return is_v4() ? (v4_value() >> 28) == 0xe : octets_[0] == 0xff; }
   bool is_loopback() const noexcept;
   /// 255.255.255.255 (a subnet's directed broadcast is the interface's knowledge, not the address's).

@@ -42,8 +42,8 @@ class ChecksumSum {
   /// Adds one 16-bit field given in host byte order.
   constexpr void add_u16(std::uint16_t host_order) noexcept { accumulate(__builtin_bswap16(host_order)); }
   constexpr void add_u32(std::uint32_t host_order) noexcept { accumulate(__builtin_bswap32(host_order)); }
-  /// Adds the pseudo-header of TCP or UDP over IPv4 (RFC 9293 3.1) or IPv6 (RFC 8200 8.1). `length`: octets of
-  /// transport header plus payload. Both addresses are of one family.
+  /// Adds the pseudo-header of TCP or UDP over IPv4 (RFC 9293 3.1) or IPv6 (RFC 8200 8.1). `length`: octets
+  /// of transport header plus payload. Both addresses are of one family.
   void add_pseudo_header(const IpAddress& src, const IpAddress& dst, std::uint8_t protocol,
                          std::uint32_t length) noexcept {
     if (src.is_v4()) {

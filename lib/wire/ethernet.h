@@ -6,7 +6,13 @@
 
 namespace pollux {
 
-enum class EtherType : std::uint16_t { ipv4 = 0x0800, arp = 0x0806, vlan = 0x8100, ipv6 = 0x86dd, qinq = 0x88a8 };
+enum class EtherType : std::uint16_t {
+  ipv4 = 0x0800,
+  arp = 0x0806,
+  vlan = 0x8100,
+  ipv6 = 0x86dd,
+  qinq = 0x88a8
+};
 
 /// A checked Ethernet header. Valid while the bytes it was parsed from live.
 class EthernetView {

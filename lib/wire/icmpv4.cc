@@ -25,7 +25,8 @@ Parsed<QuotedPacket> QuotedPacket::parse(ByteView quoted) noexcept {
   constexpr std::size_t transport_size = 8;
   if (quoted.size() < Ipv4View::header_size_min) return reject(DropReason::icmp_truncated);
   const std::size_t header_length = static_cast<std::size_t>(quoted[0] & 0x0f) * 4;
-  if (quoted[0] >> 4 != 4 || header_length < Ipv4View::header_size_min) return reject(DropReason::icmp_no_match);
+  if (quoted[0] >> 4 != 4 || header_length < Ipv4View::header_size_min)
+    return reject(DropReason::icmp_no_match);
   if (quoted.size() < header_length + transport_size) return reject(DropReason::icmp_truncated);
   // Behind a later fragment's header lie no ports.
   if ((load_be16(&quoted[6]) & 0x1fff) != 0) return reject(DropReason::icmp_no_match);

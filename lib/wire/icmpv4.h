@@ -8,13 +8,23 @@
 namespace pollux {
 
 enum class Icmpv4Type : std::uint8_t {
-  echo_reply = 0, destination_unreachable = 3, source_quench = 4, redirect = 5, echo_request = 8,
-  time_exceeded = 11, parameter_problem = 12,
+  echo_reply = 0,
+  destination_unreachable = 3,
+  source_quench = 4,
+  redirect = 5,
+  echo_request = 8,
+  time_exceeded = 11,
+  parameter_problem = 12,
 };
 
 /// Codes of destination_unreachable that the stack sends or tells apart.
 enum class UnreachableCode : std::uint8_t {
-  network = 0, host = 1, protocol = 2, port = 3, fragmentation_needed = 4, source_route_failed = 5,
+  network = 0,
+  host = 1,
+  protocol = 2,
+  port = 3,
+  fragmentation_needed = 4,
+  source_route_failed = 5,
 };
 
 /// A checked ICMP header. The message checksum covers the whole (possibly chained) message, so the caller

@@ -27,7 +27,9 @@ class Ipv4View {
   bool dont_fragment() const noexcept { return (data_[6] & 0x40) != 0; }
   bool more_fragments() const noexcept { return (data_[6] & 0x20) != 0; }
   /// In octets.
-  std::size_t fragment_offset() const noexcept { return static_cast<std::size_t>(load_be16(data_ + 6) & 0x1fff) * 8; }
+  std::size_t fragment_offset() const noexcept {
+    return static_cast<std::size_t>(load_be16(data_ + 6) & 0x1fff) * 8;
+  }
   bool is_fragment() const noexcept { return (load_be16(data_ + 6) & 0x3fff) != 0; }
   std::uint8_t ttl() const noexcept { return data_[8]; }
   std::uint8_t protocol() const noexcept { return data_[9]; }

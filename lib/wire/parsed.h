@@ -15,6 +15,8 @@ using MutableByteView = std::span<std::uint8_t>;
 template <typename View>
 using Parsed = tl::expected<View, DropReason>;
 
-inline tl::unexpected<DropReason> reject(DropReason reason) noexcept { return tl::unexpected<DropReason>(reason); }
+inline tl::unexpected<DropReason> reject(DropReason reason) noexcept {
+  return tl::unexpected<DropReason>(reason);
+}
 
 }  // namespace pollux

@@ -22,7 +22,13 @@ struct TcpFlags {
 
 /// Option kinds that are read and written (RFC 9293 3.2, RFC 7323, RFC 2018).
 enum class TcpOptionKind : std::uint8_t {
-  end_of_list = 0, no_operation = 1, mss = 2, window_scale = 3, sack_permitted = 4, sack = 5, timestamp = 8,
+  end_of_list = 0,
+  no_operation = 1,
+  mss = 2,
+  window_scale = 3,
+  sack_permitted = 4,
+  sack = 5,
+  timestamp = 8,
 };
 
 /// One SACK block (RFC 2018 3): left <= octets < right.
@@ -52,13 +58,15 @@ struct TcpOptionValues {
   static Parsed<TcpOptionValues> parse(ByteView options) noexcept;
   /// Octets emit() will write: a multiple of 4, at most 40.
   std::size_t emitted_size() const noexcept {
-    if (is_timestamp_or_none()) [[likely]] return has_timestamp ? timestamp_size : 0;
+    if (is_timestamp_or_none()) [[likely]]
+      return has_timestamp ? timestamp_size : 0;
     return emitted_size_slow();
   }
   /// Writes the options, each padded by NOPs in front to a multiple of 4, and returns emitted_size(). SACK
   /// blocks come last, as many as fit: 4, or 3 beside a timestamp (RFC 2018 3).
   std::size_t emit(std::uint8_t* out) const noexcept {
-    if (!is_timestamp_or_none()) [[unlikely]] return emit_slow(out);
+    if (!is_timestamp_or_none()) [[unlikely]]
+      return emit_slow(out);
     if (!has_timestamp) return 0;
     emit_timestamp(out);
     return timestamp_size;

@@ -1,8 +1,8 @@
 // UDP header (RFC 768).
 #pragma once
 
-#include "pollux/wire/parsed.h"
 #include "pollux/base/byte_order.h"
+#include "pollux/wire/parsed.h"
 
 namespace pollux {
 
