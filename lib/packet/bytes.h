@@ -81,6 +81,8 @@ class Bytes {
     ledger_ = nullptr;
   }
 
+  /// For transports: the packet to look at; its buffers stay unchanged.
+  const Packet& packet() const noexcept { return packet_; }
   /// For transports: whose window these bytes are charged to, if any.
   bool is_charged_to(const ChargeLedger* ledger, SlabHandle owner) const noexcept {
     return ledger_ == ledger && ledger_ != nullptr && owner_ == owner;

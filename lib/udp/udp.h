@@ -1,8 +1,8 @@
 // UDP (RFC 768, RFC 1122 4.1): sockets of one core, batched receive, zero-copy replies.
 #pragma once
 
+#include <array>
 #include <cstdint>
-#include <memory>
 #include <span>
 #include <string_view>
 
@@ -96,7 +96,44 @@ class Udp {
 
  private:
   friend class UdpSocket;
-  /* the implementer adds private members here */
+  struct Socket {
+    UdpHandler* handler;
+    IpAddress address;  // unspecified: every local address
+    std::uint16_t port;
+    // The last destination: most sockets answer one peer many times.
+    IpAddress route_to;
+    IpAddress route_source;
+    RouteCache route;
+  };
+
+  // udp.cc
+  static std::uint32_t hash(std::uint16_t port) noexcept;
+  /// A socket on `port` that `address` would reach or collide with; nil when there is none.
+  std::uint32_t find(std::uint16_t port, const IpAddress& address) const noexcept;
+  std::uint16_t unused_port(const IpAddress& address) noexcept;
+  void close(SlabHandle handle) noexcept;
+
+  // udp_input.cc
+  DropReason accept(RxPacket& packet, TimePoint now) noexcept;
+  void deliver_group(SlabHandle owner, std::span<Datagram> group) noexcept;
+
+  // udp_output.cc
+  SendStatus send_to(SlabHandle handle, const Endpoint& remote, Bytes&& data, const IpAddress& local) noexcept;
+  SendStatus choose_route(Socket& socket, const IpAddress& remote, const IpAddress& local, IpAddress& source) noexcept;
+  Packet add_header_room(Bytes& data) noexcept;
+
+  UdpOptions options_;
+  Ip& ip_;
+  PacketPool pool_;
+  Counters& counters_;
+  Rng& rng_;
+  Slab<Socket> sockets_;
+  HashIndex ports_;
+  std::size_t gathered_ = 0;
+  bool delivering_ = false;
+  std::array<Datagram, datagrams_per_call_max> datagrams_;     // [0, gathered_), in order of arrival
+  std::array<SlabHandle, datagrams_per_call_max> owners_;      // of datagrams_
+  std::array<Datagram, datagrams_per_call_max> group_;         // one socket's share while it is delivered
 };
 
 }  // namespace pollux

@@ -1,0 +1,155 @@
+// Set-up, addresses and time.
+#include "pollux/ip/ip.h"
+
+#include <algorithm>
+
+namespace pollux {
+namespace {
+
+// RFC 5227 1.1: ANNOUNCE_INTERVAL; ANNOUNCE_NUM is 2, the first is sent by add_interface().
+constexpr Duration announce_interval = Duration::from_s(2);
+constexpr std::uint32_t timer_budget = 128;  // neighbour timers handled per advance()
+constexpr std::uint16_t mtu_min = 576;
+constexpr std::uint16_t mtu_max = 9000;
+
+// RFC 1122 3.2.1.3: addresses that never name one host.
+bool is_host_address(std::uint32_t a) noexcept {
+  const std::uint32_t first_octet = a >> 24;
+  return first_octet != 0 && first_octet != 127 && first_octet < 224;
+}
+
+}  // namespace
+
+Ip::Interface::Interface(const InterfaceConfig& c, InterfaceId interface_id)
+    : config(c),
+      id(interface_id),
+      address(c.address.address.v4_value()),
+      mask(prefix_mask(c.address.length)),
+      broadcast(c.address.length >= 31 ? 0xffffffffu : address | ~mask) {}
+
+Ip::Ip(const IpOptions& options, PacketPool pool, Counters& counters, Rng& rng)
+    : options_(options),
+      pool_(pool),
+      counters_(counters),
+      // Bursts of a twentieth of a second: a scan of closed ports gets its answers, a flood gets the average.
+      icmp_errors_(options.icmp_errors_per_second, options.icmp_errors_per_second / 20),
+      neighbors_(options.neighbors_max, options.neighbor_queue_max, static_cast<std::uint32_t>(rng.next()), counters,
+                 route_generation_) {}
+
+Ip::~Ip() = default;
+
+std::optional<Error> Ip::config_error(const InterfaceConfig& config) const {
+  const auto error = [&](ErrorCode code, const std::string& text) {
+    return Error{code, "interface " + config.name + ": " + text};
+  };
+  const IpAddress& address = config.address.address;
+  if (interface_count_ == interfaces_max)
+    return error(ErrorCode::limit_reached, "at most " + std::to_string(interfaces_max) + " interfaces");
+  if (config.mac.is_zero() || config.mac.is_group())
+    return error(ErrorCode::invalid_argument, "MAC " + config.mac.to_string() + " is not a station's address");
+  if (!address.is_v4() || config.address.length < 1 || config.address.length > 32)
+    return error(ErrorCode::invalid_argument,
+                 "address " + config.address.to_string() + ": expected IPv4 with a prefix length of 1..32");
+  const std::uint32_t value = address.v4_value();
+  const std::uint32_t host_bits = ~prefix_mask(config.address.length);
+  const bool is_subnet_end =
+      config.address.length <= 30 && ((value & host_bits) == 0 || (value & host_bits) == host_bits);
+  if (!is_host_address(value) || is_subnet_end)
+    return error(ErrorCode::invalid_argument,
+                 "address " + config.address.to_string() + ": expected a unicast host address of that subnet");
+  if (config.mtu < mtu_min || config.mtu > mtu_max)
+    return error(ErrorCode::invalid_argument, "MTU " + std::to_string(config.mtu) + ": expected " +
+                                                  std::to_string(mtu_min) + ".." + std::to_string(mtu_max));
+  if (!config.offloads.multi_segment && config.mtu + EthernetView::header_size > pool_.room())
+    return error(ErrorCode::invalid_argument,
+                 "MTU " + std::to_string(config.mtu) + " does not fit an mbuf of " + std::to_string(pool_.room()) +
+                     " octets, and the port cannot send chains: lower the MTU or use larger mbufs");
+  if (is_local(value)) return error(ErrorCode::address_in_use, "address " + address.to_string() + " is already ours");
+  return std::nullopt;
+}
+
+Result<InterfaceId> Ip::add_interface(const InterfaceConfig& config, TimePoint now) {
+  if (auto error = config_error(config)) return tl::unexpected<Error>(std::move(*error));
+  const auto id = static_cast<InterfaceId>(interface_count_);
+  if (auto added = routes_.add(config.address, IpAddress(), id); !added) {
+    return failure(added.error().code, "interface " + config.name + ": " + added.error().text);
+  }
+  if (interface_count_ == 0) neighbors_.start(now);
+  now_ = std::max(now_, now);
+  interfaces_[id] = std::make_unique<Interface>(config, id);
+  ++interface_count_;
+  bump_generation(route_generation_);
+  announce(*interfaces_[id]);
+  interfaces_[id]->announce_at = now + announce_interval;
+  return id;
+}
+
+Result<void> Ip::add_route(const IpPrefix& prefix, const IpAddress& gateway) {
+  if (!gateway.is_v4() || is_local(gateway) || is_group(gateway))
+    return failure(ErrorCode::invalid_argument,
+                   "route " + prefix.to_string() + ": gateway " + gateway.to_string() + " is not another host's IPv4 address");
+  for (std::size_t i = 0; i < interface_count_; ++i) {
+    const Interface& port = *interfaces_[i];
+    if (((gateway.v4_value() ^ port.address) & port.mask) != 0) continue;
+    auto added = routes_.add(prefix, gateway, static_cast<InterfaceId>(i));
+    if (added) bump_generation(route_generation_);
+    return added;
+  }
+  return failure(ErrorCode::no_route, "route " + prefix.to_string() + ": gateway " + gateway.to_string() +
+                                          " lies in no interface's subnet");
+}
+
+bool Ip::is_local(std::uint32_t address) const noexcept {
+  for (std::size_t i = 0; i < interface_count_; ++i)
+    if (interfaces_[i]->address == address) return true;
+  return false;
+}
+
+bool Ip::is_broadcast(std::uint32_t address) const noexcept {
+  if (address == 0xffffffffu) return true;
+  for (std::size_t i = 0; i < interface_count_; ++i)
+    if (interfaces_[i]->broadcast == address) return true;
+  return false;
+}
+
+bool Ip::is_local(const IpAddress& address) const noexcept { return address.is_v4() && is_local(address.v4_value()); }
+
+bool Ip::is_group(const IpAddress& address) const noexcept {
+  return address.is_multicast() || (address.is_v4() && is_broadcast(address.v4_value()));
+}
+
+const Ip::Interface* Ip::output_interface(const IpAddress& destination, const Route** route) const noexcept {
+  if (!destination.is_v4() || destination.is_unspecified()) return nullptr;
+  if (const Route* const found = routes_.lookup(destination.v4_value())) {
+    *route = found;
+    return interfaces_[found->interface].get();
+  }
+  // Groups without a route of their own leave through the first port (RFC 1122 3.3.6 leaves the choice open).
+  *route = nullptr;
+  return is_group(destination) && interface_count_ != 0 ? interfaces_[0].get() : nullptr;
+}
+
+std::optional<IpAddress> Ip::source_for(const IpAddress& destination) const noexcept {
+  const Route* route = nullptr;
+  const Interface* const port = output_interface(destination, &route);
+  if (port == nullptr) return std::nullopt;
+  return port->config.address.address;
+}
+
+void Ip::advance(TimePoint now) noexcept {
+  now_ = std::max(now_, now);
+  neighbors_.advance(now, timer_budget, [&](Neighbor& neighbor) { neighbor_expired(neighbor, now); });
+  for (std::size_t i = 0; i < interface_count_; ++i) {
+    if (now < interfaces_[i]->announce_at) continue;
+    interfaces_[i]->announce_at = TimePoint::never();
+    announce(*interfaces_[i]);
+  }
+}
+
+TimePoint Ip::next_deadline() const noexcept {
+  TimePoint next = neighbors_.next_deadline();
+  for (std::size_t i = 0; i < interface_count_; ++i) next = std::min(next, interfaces_[i]->announce_at);
+  return next;
+}
+
+}  // namespace pollux

@@ -1,0 +1,127 @@
+// From a received frame to a transport's packet.
+#include <algorithm>
+#include <utility>
+
+#include "pollux/ip/ip.h"
+#include "pollux/wire/ethernet.h"
+#include "pollux/wire/ipv4.h"
+#include "pollux/wire/tcp.h"
+
+namespace pollux {
+namespace {
+
+// What must lie in the first segment: Ethernet, IPv4 and the longest thing behind it that is read in place, a TCP
+// header or an ICMP error with the headers it quotes.
+constexpr std::uint32_t parsed_octets_max =
+    EthernetView::header_size + Ipv4View::header_size_max +
+    std::max(TcpView::header_size_max, Icmpv4View::header_size + Ipv4View::header_size_max + 8);
+constexpr std::uint32_t all_hosts = 0xe0000001;  // 224.0.0.1, RFC 1112 4
+
+}  // namespace
+
+bool Ip::input(InterfaceId interface, Packet frame, TimePoint now, RxPacket& out) noexcept {
+  POLLUX_DCHECK(interface < interface_count_);
+  now_ = now;
+  counters_.add(Counter::rx_packets);
+  counters_.add(Counter::rx_bytes, frame.size());
+  out.packet.reset();
+  const DropReason reason = link_input(interface, frame, now, out);
+  if (reason == DropReason::none) return static_cast<bool>(out.packet);
+  out.packet.reset();
+  counters_.drop(reason);
+  return false;
+}
+
+DropReason Ip::link_input(InterfaceId id, Packet& frame, TimePoint now, RxPacket& out) noexcept {
+  if (frame.segment_count() > 1 && !gather_headers(frame)) [[unlikely]] return DropReason::header_split;
+  const auto ethernet = EthernetView::parse(frame.front());
+  if (!ethernet) return ethernet.error();
+  const MacAddress destination = ethernet->destination();
+  const bool group_frame = destination.is_group();
+  if (!group_frame && destination != interfaces_[id]->config.mac) return DropReason::eth_not_for_us;
+  // A tag that the NIC took off counts like one that is still there.
+  if ((frame.mbuf()->ol_flags & RTE_MBUF_F_RX_VLAN_STRIPPED) != 0) return DropReason::eth_vlan_unsupported;
+  switch (ethernet->type()) {
+    case EtherType::ipv4:
+      frame.pull_front(EthernetView::header_size);
+      return ipv4_input(id, frame, group_frame, now, out);
+    case EtherType::arp:
+      return arp_input(id, frame.front().subspan(EthernetView::header_size), now);
+    case EtherType::vlan:
+    case EtherType::qinq:
+      return DropReason::eth_vlan_unsupported;
+    case EtherType::ipv6:
+      break;
+  }
+  return DropReason::eth_unknown_type;
+}
+
+DropReason Ip::ipv4_input(InterfaceId id, Packet& frame, bool group_frame, TimePoint now, RxPacket& out) noexcept {
+  counters_.add(Counter::ip_in_receives);
+  const auto ip = Ipv4View::parse(frame.front(), frame.size(), rx_ip_checksum_good(frame.mbuf()));
+  if (!ip) return ip.error();
+  if (frame.size() > ip->total_length()) frame.trim_to(static_cast<std::uint32_t>(ip->total_length()));  // Ethernet padding
+
+  const IpAddress source = ip->source();
+  const IpAddress destination = ip->destination();
+  const Target target = classify(*interfaces_[id], destination.v4_value());
+  if (target == Target::other) return DropReason::ip_not_local;
+  if (is_bad_source(source.v4_value())) return DropReason::ip_bad_source;
+  // RFC 1122 3.3.6: a unicast packet does not come in a group frame.
+  if (group_frame && target == Target::local) return DropReason::ip_in_group_frame;
+  if (ip->is_fragment()) return DropReason::ip_fragment;
+
+  out.source = source;
+  out.destination = destination;
+  out.interface = id;
+  out.protocol = ip->protocol();
+  out.ttl = ip->ttl();
+  out.tos = ip->tos();
+  out.ip_header_length = static_cast<std::uint8_t>(ip->header_length());
+  out.to_group = target == Target::group;
+  frame.pull_front(out.ip_header_length);
+  out.packet = std::move(frame);
+  switch (static_cast<IpProtocol>(out.protocol)) {
+    case IpProtocol::tcp:
+    case IpProtocol::udp:
+      counters_.add(Counter::ip_in_delivers);
+      return DropReason::none;
+    case IpProtocol::icmp:
+      counters_.add(Counter::ip_in_delivers);
+      return icmp_input(out, now);
+    default:
+      // RFC 1122 3.2.2.1: protocol unreachable.
+      send_unreachable(out, UnreachableCode::protocol, now);
+      return DropReason::ip_unknown_protocol;
+  }
+}
+
+Ip::Target Ip::classify(const Interface& port, std::uint32_t destination) const noexcept {
+  if (destination == port.address) [[likely]] return Target::local;
+  if (destination == port.broadcast || destination == 0xffffffffu || destination == all_hosts) return Target::group;
+  // RFC 1122 3.3.4.2: the weak model; another port's address is ours too.
+  return is_local(destination) ? Target::local : Target::other;
+}
+
+// RFC 1122 3.2.1.3: a source must name one host, and not us.
+bool Ip::is_bad_source(std::uint32_t source) const noexcept {
+  const std::uint32_t first_octet = source >> 24;
+  return first_octet == 0 || first_octet == 127 || first_octet >= 224 || is_local(source) || is_broadcast(source);
+}
+
+// Copies the octets that will be parsed into one fresh segment in front of the rest.
+bool Ip::gather_headers(Packet& frame) noexcept {
+  const std::uint32_t wanted = std::min(frame.size(), parsed_octets_max);
+  if (frame.front().size() >= wanted) return true;
+  Packet head = pool_.alloc();
+  std::uint8_t* const to = head ? head.push_back(wanted) : nullptr;
+  if (to == nullptr) return false;
+  frame.copy_out(0, {to, wanted});
+  head.mbuf()->ol_flags |= frame.mbuf()->ol_flags & ~(RTE_MBUF_F_INDIRECT | RTE_MBUF_F_EXTERNAL);
+  frame.pull_front(wanted);
+  if (frame.size() != 0 && !head.chain(frame)) return false;
+  frame = std::move(head);
+  return true;
+}
+
+}  // namespace pollux
