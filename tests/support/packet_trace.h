@@ -1,0 +1,42 @@
+// The last packets of a run, printed like tcpdump when a test fails, and a digest of all of them: two runs of one
+// seed must have equal digests.
+#pragma once
+
+#include <cstdint>
+#include <deque>
+#include <string>
+
+#include "support/frame.h"
+#include "pollux/base/time.h"
+
+namespace pollux::test {
+
+class PacketTrace {
+ public:
+  static constexpr std::size_t kept_max = 400;
+
+  /// `where`: host name; `event`: "out", "in", "lost", ... A string literal each.
+  void add(TimePoint now, const std::string& where, const char* event, FrameView frame);
+  /// A line of the test's own between the packets.
+  void note(TimePoint now, std::string text);
+
+  std::uint64_t digest() const noexcept { return digest_; }
+  std::uint64_t count() const noexcept { return count_; }
+  /// The last `lines` lines.
+  std::string text(std::size_t lines = 60) const;
+
+ private:
+  struct Entry {
+    TimePoint at;
+    std::string where;
+    const char* event = "";
+    Frame frame;
+  };
+  void keep(Entry entry);
+
+  std::deque<Entry> entries_;
+  std::uint64_t digest_ = 0xcbf29ce484222325u;
+  std::uint64_t count_ = 0;
+};
+
+}  // namespace pollux::test

@@ -1,0 +1,82 @@
+// One simulated machine: a Stack, its pool, and a cable. It is driven like a core loop drives a stack, by a World.
+#pragma once
+
+#include <deque>
+#include <functional>
+#include <memory>
+#include <string>
+
+#include "support/frame.h"
+#include "support/heap_pool.h"
+#include "pollux/stack/stack.h"
+#include "support/tcp_monitor.h"
+
+namespace pollux::test {
+
+class World;
+
+struct HostOptions {
+  std::string name = {};          ///< default: "h1", "h2", ...
+  StackOptions stack = {};        ///< secrets and seed are set from the world's seed
+  IpPrefix address = {};          ///< default: 10.0.0.N/24
+  std::uint16_t mtu = 1500;
+  TxOffloads offloads = {};       ///< what the simulated port computes for the stack
+  std::uint32_t pool_packets = 65536;
+  std::uint16_t pool_room = 2048; ///< smaller than a frame: frames arrive as chains
+  std::uint32_t burst = 32;       ///< frames per Stack::input
+  std::uint32_t tx_ring = 0;      ///< frames the port takes per turn; 0: all
+  Duration turn = {};             ///< up to this long between turns of the loop (drawn each time)
+};
+
+class SimHost {
+ public:
+  SimHost(World& world, const HostOptions& options, MacAddress mac);
+  ~SimHost();
+
+  const std::string& name() const noexcept { return options_.name; }
+  Stack& stack() noexcept { return *stack_; }
+  Tcp& tcp() noexcept { return stack_->tcp(); }
+  Udp& udp() noexcept { return stack_->udp(); }
+  HeapPool& pool() noexcept { return pool_; }
+  const Counters& counters() const noexcept { return stack_->counters(); }
+  IpAddress ip() const noexcept { return options_.address.address; }
+  MacAddress mac() const noexcept { return mac_; }
+  const HostOptions& options() const noexcept { return options_; }
+
+  /// A frame reaches the port; the stack sees it in the next turn.
+  void receive(Frame frame) { arrived_.push_back(std::move(frame)); }
+  /// Where frames that leave go.
+  void on_output(std::function<void(Frame)> output) { output_ = std::move(output); }
+
+  /// When the next turn is due.
+  TimePoint wake() const;
+  /// One turn of the loop at the world's now: input, advance, flush, transmit.
+  void turn();
+  /// Tells the stack the time before an application calls it from outside of a callback.
+  void sync();
+  /// Frames the port could not take for want of mbufs.
+  std::uint64_t frames_missed() const noexcept { return frames_missed_; }
+
+ private:
+  void take_input(TimePoint now);
+  bool give_output();
+  Frame finish_frame(const rte_mbuf& packet) const;
+  void watch_progress(bool progress, TimePoint now);
+
+  static constexpr std::uint32_t turns_without_progress_max = 1000;
+
+  World& world_;
+  HostOptions options_;
+  MacAddress mac_;
+  HeapPool pool_;
+  std::unique_ptr<Stack> stack_;
+  TcpMonitor monitor_;
+  std::function<void(Frame)> output_;
+  std::deque<Frame> arrived_;
+  TimePoint not_before_;
+  TimePoint last_turn_;
+  std::uint32_t idle_turns_ = 0;
+  std::uint64_t frames_missed_ = 0;
+};
+
+}  // namespace pollux::test

@@ -1,0 +1,65 @@
+#include "support/sim_link.h"
+
+#include <algorithm>
+#include <utility>
+
+namespace pollux::test {
+namespace {
+
+bool is_arp(const Frame& frame) { return frame.size() >= 14 && frame[12] == 0x08 && frame[13] == 0x06; }
+
+std::uint32_t bound_of(Duration d) { return static_cast<std::uint32_t>(std::clamp<std::int64_t>(d.ns(), 1, 0xffffffff)); }
+
+// An error burst within one octet: RFC 1071's sum catches every burst of up to 15 bits, so a corrupted frame that
+// is accepted is a bug, never bad luck.
+void corrupt_one_octet(Frame& frame, Rng& rng) {
+  const std::uint32_t at = rng.below(static_cast<std::uint32_t>(frame.size()));
+  frame[at] = static_cast<std::uint8_t>(frame[at] ^ (1 + rng.below(255)));
+}
+
+}  // namespace
+
+TimePoint SimLink::serialise(std::size_t octets, TimePoint now) {
+  if (options_.bits_per_second == 0) return now;
+  const std::size_t on_wire = octets + 24;  // preamble, FCS and gap
+  const auto ns = static_cast<std::int64_t>(on_wire * 8 * 1'000'000'000ull / options_.bits_per_second);
+  busy_until_ = std::max(busy_until_, now) + Duration::from_ns(ns);
+  return busy_until_;
+}
+
+bool SimLink::transmit(Frame frame, TimePoint now, Rng& rng) {
+  ++counts_.sent;
+  if ((drop_if && drop_if(decode(frame))) || rng.chance(options_.loss)) {
+    ++counts_.lost;
+    return false;
+  }
+  if (options_.bits_per_second != 0 && busy_until_ > now) {
+    const auto waiting_octets = static_cast<std::uint64_t>((busy_until_ - now).ns()) * options_.bits_per_second / 8'000'000'000ull;
+    if (waiting_octets / (frame.size() + 24) >= options_.queue_max) {
+      ++counts_.overflowed;
+      return false;
+    }
+  }
+  TimePoint arrival = serialise(frame.size(), now) + options_.delay;
+  if (options_.jitter.ns() > 0) arrival = arrival + Duration::from_ns(rng.below(bound_of(options_.jitter)));
+  if (rng.chance(options_.reorder)) {
+    ++counts_.reordered;
+    arrival = arrival + Duration::from_ns(rng.below(bound_of(options_.reorder_delay)));
+  } else {
+    arrival = last_arrival_ = std::max(arrival, last_arrival_);
+  }
+  if (rng.chance(options_.duplicate)) {
+    ++counts_.duplicated;
+    ++counts_.delivered;
+    deliver_(arrival + Duration::from_ns(rng.below(bound_of(options_.reorder_delay))), frame);
+  }
+  if (rng.chance(options_.corrupt) && (options_.corrupt_arp || !is_arp(frame))) {
+    ++counts_.corrupted;
+    corrupt_one_octet(frame, rng);
+  }
+  ++counts_.delivered;
+  deliver_(arrival, std::move(frame));
+  return true;
+}
+
+}  // namespace pollux::test

@@ -1,0 +1,116 @@
+#include "support/tcp_monitor.h"
+
+#include <algorithm>
+
+namespace pollux::test {
+namespace {
+
+std::int32_t distance(std::uint32_t to, std::uint32_t from) { return static_cast<std::int32_t>(to - from); }
+bool is_after(std::uint32_t a, std::uint32_t b) { return distance(a, b) > 0; }
+
+std::string numbers(const char* rule, std::uint32_t got, std::uint32_t limit) {
+  return std::string(rule) + " (" + std::to_string(got) + " against " + std::to_string(limit) + ")";
+}
+
+}  // namespace
+
+void TcpMonitor::received(const Decoded& frame) {
+  if (frame.kind != Decoded::Kind::tcp || !frame.problem.empty() || frame.has(RST)) return;
+  Flow& flow = flows_[{frame.ids.destination, frame.destination_port, frame.ids.source, frame.source_port}];
+  if (frame.has(SYN)) {
+    flow.peer_mss = frame.mss.value_or(536);
+    flow.peer_scale = frame.window_scale;
+    if (flow.peer_scale && *flow.peer_scale > 14) flow.peer_scale = 14;  // RFC 7323 2.3
+    flow.peer_timestamps = frame.ts_value.has_value();
+  }
+  if (!frame.has(ACK)) return;
+  // Unscaled in a SYN (RFC 7323 2.2). A segment the stack ignores may be counted too: the edge is an upper bound.
+  const std::uint32_t scale = !frame.has(SYN) && flow.peer_scale ? *flow.peer_scale : 0;
+  const std::uint32_t edge = frame.ack + (std::uint32_t{frame.window} << scale);
+  if (!flow.offered || is_after(edge, flow.offered_edge)) flow.offered_edge = edge;
+  flow.offered = true;
+}
+
+std::string TcpMonitor::check_options(const Decoded& frame, const Flow& flow) {
+  if (frame.mss && !frame.has(SYN)) return "RFC 9293 MUST-65: MSS option outside a SYN";
+  if (frame.window_scale && !frame.has(SYN)) return "RFC 7323 2.1: window scale option outside a SYN";
+  if (frame.has(RST)) return "";
+  // RFC 9293 MUST-16: options count against the peer's MSS.
+  if (frame.payload.size() + frame.options_length > flow.peer_mss && !frame.payload.empty())
+    return numbers("RFC 9293 MUST-16: segment above the peer's MSS",
+                   static_cast<std::uint32_t>(frame.payload.size() + frame.options_length), flow.peer_mss);
+  const bool negotiated = flow.peer_timestamps && flow.own_timestamps;
+  if (!frame.has(SYN) && frame.ts_value.has_value() != negotiated)
+    return negotiated ? "RFC 7323 3.2: negotiated timestamp is missing" : "RFC 7323 3.2: timestamp was not negotiated";
+  return "";
+}
+
+std::string TcpMonitor::check_sequence(const Decoded& frame, Flow& flow) {
+  const std::uint32_t end = frame.seq + frame.seq_length();
+  if (!frame.has(SYN) && is_after(frame.seq, flow.sent_end))
+    return numbers("a gap in what was sent: sequence number beyond SND.NXT", frame.seq, flow.sent_end);
+  // One octet beyond the offered window is a zero-window probe or a FIN (RFC 9293 3.8.6.1).
+  if (!frame.has(SYN) && flow.offered && frame.seq_length() > 0 && is_after(end, flow.offered_edge + 1))
+    return numbers("sent beyond the right edge the peer offered", end, flow.offered_edge);
+  if (flow.sent_fin && is_after(end, flow.fin_end)) return numbers("sent something after the FIN", end, flow.fin_end);
+  if (frame.has(FIN)) {
+    if (flow.sent_fin && end != flow.fin_end) return numbers("the FIN moved", end, flow.fin_end);
+    flow.sent_fin = true;
+    flow.fin_end = end;
+  }
+  if (is_after(end, flow.sent_end)) flow.sent_end = end;
+  return "";
+}
+
+std::string TcpMonitor::check_ack(const Decoded& frame, Flow& flow) {
+  const std::uint32_t scale = !frame.has(SYN) && flow.scaled() ? *flow.own_scale : 0;
+  const std::uint32_t edge = frame.ack + (std::uint32_t{frame.window} << scale);
+  std::string problem;
+  if (flow.sent_ack) {
+    if (is_after(flow.last_ack, frame.ack))
+      problem = numbers("the acknowledgment number went back", frame.ack, flow.last_ack);
+    // RFC 9293 SHLD-14; what the scale's granularity rounds off is no shrinking. The SYN's window is unscaled.
+    const std::int32_t slack = (1 << (flow.scaled() ? *flow.own_scale : 0)) - 1;
+    if (distance(flow.own_edge, edge) > slack)
+      problem = numbers("RFC 9293 SHLD-14: the receive window shrank", edge, flow.own_edge);
+  }
+  if (!flow.sent_ack || is_after(edge, flow.own_edge)) flow.own_edge = edge;
+  flow.last_ack = frame.ack;
+  flow.sent_ack = true;
+  return problem;
+}
+
+std::string TcpMonitor::sent(const Decoded& frame) {
+  if (!frame.problem.empty()) return "sent a malformed packet: " + frame.problem;
+  if (frame.ip_length > mtu_) return numbers("packet above the MTU", frame.ip_length, mtu_);
+  if (frame.kind != Decoded::Kind::tcp) return "";
+  if (frame.has(SYN) && (frame.has(FIN) || frame.has(RST))) return "SYN together with FIN or RST";
+  if (frame.has(RST) && frame.has(FIN)) return "RST together with FIN";
+  Flow& flow = flows_[{frame.ids.source, frame.source_port, frame.ids.destination, frame.destination_port}];
+  if (frame.has(RST)) return "";
+  if (!frame.has(SYN) && !frame.has(ACK)) return "a synchronized segment without ACK";
+  if (frame.has(SYN) && (!flow.sent_syn || frame.seq != flow.isn)) {
+    // A new incarnation. What the peer's SYN said stays when this answers it.
+    Flow fresh;
+    if (frame.has(ACK)) {
+      fresh.peer_mss = flow.peer_mss;
+      fresh.peer_scale = flow.peer_scale;
+      fresh.peer_timestamps = flow.peer_timestamps;
+    }
+    flow = fresh;
+    flow.sent_syn = true;
+    flow.isn = frame.seq;
+    flow.sent_end = frame.seq;
+  }
+  if (!flow.sent_syn) return "";  // a bare ACK of no connection of ours that we saw start
+  if (frame.has(SYN)) {
+    flow.own_scale = frame.window_scale;
+    flow.own_timestamps = frame.ts_value.has_value();
+  }
+  std::string problem = check_options(frame, flow);
+  if (problem.empty()) problem = check_sequence(frame, flow);
+  if (problem.empty() && frame.has(ACK)) problem = check_ack(frame, flow);
+  return problem;
+}
+
+}  // namespace pollux::test
