@@ -122,8 +122,8 @@ class Builds:
         say(f"building {name} ({configuration['CXX']} {' '.join(configuration['options'])})")
         start = time.monotonic()
         again = ["--reconfigure"] if (folder / "build.ninja").exists() else []
-        status, text = run(["meson", "setup", *again, *configuration["options"], folder], f"setup-{name}.log", 300,
-                           env, show=lambda line: False)
+        status, text = run(["meson", "setup", *again, f"--prefix={folder}/prefix", *configuration["options"], folder],
+                           f"setup-{name}.log", 300, env, show=lambda line: False)
         if status == 0:
             status, text = run(["ninja", "-C", folder, f"-j{CORES}"], f"build-{name}.log", 1500, env, every(10))
         if status != 0:
