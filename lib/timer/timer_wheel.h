@@ -40,7 +40,7 @@ class TimerWheel {
   /// Calls on_expired(TimerNode&) for nodes that are due, each unlinked first; the callback may arm or cancel
   /// any node, itself included. Nodes fire in the order of their deadlines, those of one tick in any order. At
   /// most `budget` nodes are processed (expired or moved down a level); returns false when it ran out with work
-  /// left, which the next call goes on with. `now` never goes back.
+  /// left, which the next call goes on with. A `now` that goes back counts as one that stands.
   template <typename OnExpired>
   bool advance(TimePoint now, std::uint32_t budget, OnExpired&& on_expired) noexcept {
     const std::uint64_t target = begin_advance(now);
