@@ -1,5 +1,5 @@
-// What a Runtime needs to know, as plain structs. config/ fills it from YAML; programs and tests may fill it by
-// hand. Every field's YAML key is the same word; config/l4echo.yaml documents each.
+// What a Runtime needs to know, as plain structs. config/ fills it from YAML; programs and tests may fill it
+// by hand. Every field's YAML key is the same word; config/l4echo.yaml documents each.
 #pragma once
 
 #include <cstdint>
@@ -13,9 +13,9 @@ namespace pollux {
 struct PortConfig {
   /// A PCI address ("0000:01:00.0") or a vdev string as EAL takes it ("net_tap0,iface=px0").
   std::string device;
-  std::vector<IpPrefix> addresses;     ///< exactly one for now
+  std::vector<IpPrefix> addresses;  ///< exactly one for now
   std::uint16_t mtu = 1500;
-  std::uint16_t rx_ring = 1024;        ///< descriptors, rounded by the driver's limits
+  std::uint16_t rx_ring = 1024;  ///< descriptors, rounded by the driver's limits
   std::uint16_t tx_ring = 1024;
   bool promiscuous = false;
 };
@@ -26,10 +26,10 @@ struct RouteConfig {
 };
 
 struct PoolConfig {
-  std::uint32_t packets = 65535;       ///< data mbufs per core
-  std::uint32_t clones = 65535;        ///< reference mbufs per core
-  std::uint32_t cache = 256;           ///< per-core mempool cache
-  std::uint16_t packet_room = 2048;    ///< payload octets of one mbuf, headroom not included
+  std::uint32_t packets = 65535;     ///< data mbufs per core
+  std::uint32_t clones = 65535;      ///< reference mbufs per core
+  std::uint32_t cache = 256;         ///< per-core mempool cache
+  std::uint16_t packet_room = 2048;  ///< payload octets of one mbuf, headroom not included
 };
 
 enum class IdlePolicy : std::uint8_t {
@@ -45,16 +45,16 @@ enum class HugePages : std::uint8_t {
 };
 
 struct EalConfig {
-  std::string file_prefix;             ///< empty: "pollux-<pid>"
+  std::string file_prefix;  ///< empty: "pollux-<pid>"
   HugePages huge_pages = HugePages::automatic;
-  std::uint32_t memory_mb = 0;         ///< without huge pages; 0: enough for the pools
-  std::vector<std::string> extra;      ///< further EAL arguments, word by word
+  std::uint32_t memory_mb = 0;     ///< without huge pages; 0: enough for the pools
+  std::vector<std::string> extra;  ///< further EAL arguments, word by word
 };
 
 struct Config {
   std::vector<PortConfig> ports;
   std::vector<RouteConfig> routes;
-  std::vector<unsigned> cores = {};    ///< CPUs that poll, one stack each; empty: the last CPU of the process
+  std::vector<unsigned> cores = {};  ///< CPUs that poll, one stack each; empty: the last CPU of the process
   PoolConfig pool;
   EalConfig eal;
   IdlePolicy idle = IdlePolicy::sleep;
@@ -64,7 +64,7 @@ struct Config {
   IpOptions ip;
   TcpOptions tcp;
   UdpOptions udp;
-  std::string log_level = "info";      ///< error, warning, info, debug
+  std::string log_level = "info";  ///< error, warning, info, debug
 };
 
 }  // namespace pollux

@@ -26,21 +26,22 @@ class Runtime {
   /// Runs `setup` once for every core's stack before its loop starts, on the polling core itself: listeners,
   /// sockets, connects. An exception from it stops run() and is rethrown there.
   void on_each_core(std::function<void(Stack&)> setup);
-  /// Runs `teardown` on the polling core after its loop ended and before its stack goes: drop kept Bytes here.
+  /// Runs `teardown` on the polling core after its loop ended and before its stack goes: drop kept Bytes
+  /// here.
   void on_each_core_stopped(std::function<void(Stack&)> teardown);
   /// Runs `tick` on the polling core about every `period`, from the loop (for clients and statistics).
   void on_each_core_tick(Duration period, std::function<void(Stack&, TimePoint now)> tick);
 
   /// Polls until SIGINT or SIGTERM or stop(), then drains: no new connections, open ones may finish until
-  /// drain_timeout, the rest is reset. SIGUSR1 prints the counters. Returns 0, or 1 when connections had to be
-  /// reset. Call it once.
+  /// drain_timeout, the rest is reset. SIGUSR1 prints the counters. Returns 0, or 1 when connections had to
+  /// be reset. Call it once.
   int run();
   /// Asks run() to drain and return; from any thread or a callback on a polling core.
   void stop() noexcept;
   /// The sum of all cores' counters; safe while running (a snapshot by message) and after run().
   Counters counters() const;
-  /// A table of non-zero counters and drops with their meaning, one per line, with device statistics and mbufs
-  /// in use per core.
+  /// A table of non-zero counters and drops with their meaning, one per line, with device statistics and
+  /// mbufs in use per core.
   std::string counters_text() const;
   std::size_t core_count() const noexcept;
 

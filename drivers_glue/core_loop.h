@@ -1,0 +1,179 @@
+// CoreLoop: what one polling core does over and over. A turn is rx -> input -> advance -> flush -> tx for
+// every port, with one clock reading that the caller passes in; between turns the idle policy says how to
+// wait.
+#pragma once
+
+#include <rte_mbuf.h>
+
+#include <algorithm>
+#include <array>
+#include <concepts>
+#include <cstdint>
+#include <functional>
+#include <span>
+#include <utility>
+#include <vector>
+
+#include "pollux/drivers_glue/config.h"
+#include "pollux/stack/stack.h"
+
+namespace pollux {
+
+/// A queue pair of a port, or a test's stand-in for one.
+template <typename P>
+concept BurstPort = requires(P port, rte_mbuf** packets, std::uint16_t n) {
+  /// Fills packets[0..n) with received frames, which now belong to the caller; returns how many.
+  { port.rx_burst(packets, n) } noexcept -> std::same_as<std::uint16_t>;
+  /// Takes ownership of the first packets; returns how many. The rest stays with the caller.
+  { port.tx_burst(packets, n) } noexcept -> std::same_as<std::uint16_t>;
+};
+
+/// Plain numbers of the owning core; copied into snapshots.
+struct LoopCounters {
+  std::uint64_t turns = 0;
+  std::uint64_t idle_turns = 0;  ///< turns that neither received nor sent
+  std::uint64_t sleeps = 0;
+  std::uint64_t rx_full = 0;     ///< bursts as large as allowed: more may have waited
+  std::uint64_t tx_refused = 0;  ///< turns in which a port did not take all packets
+};
+
+struct IdleOptions {
+  IdlePolicy policy = IdlePolicy::sleep;
+  std::uint32_t polls = 1000;  ///< empty turns before the first sleep
+  Duration sleep_max = Duration::from_us(100);
+};
+
+/// What to do between two turns.
+struct IdleStep {
+  enum class Kind : std::uint8_t { spin, pause, sleep } kind = Kind::spin;
+  Duration sleep;  ///< of Kind::sleep
+};
+
+/// Drives one Stack over its ports; port i is the stack's interface i. Owned and called by one core only.
+template <BurstPort Port>
+class CoreLoop {
+ public:
+  static constexpr std::uint16_t burst_max = 32;
+  /// Sleeps shorter than this cost more than they save.
+  static constexpr Duration sleep_min = Duration::from_us(2);
+
+  using Tick = std::function<void(Stack&, TimePoint now)>;
+
+  /// `stack` must outlive the loop and have one interface per port.
+  CoreLoop(Stack& stack, std::vector<Port> ports, const IdleOptions& idle)
+      : stack_(stack), ports_(std::move(ports)), idle_(idle) {
+    POLLUX_CHECK(stack.interface_count() == ports_.size(), "%zu interfaces, %zu ports",
+                 stack.interface_count(), ports_.size());
+  }
+
+  /// Calls `tick` from run_ticks() about every `period` (> 0), first one period after `now`. Ticks that were
+  /// missed are not made up for.
+  void add_tick(Duration period, Tick tick, TimePoint now) {
+    ticks_.push_back({period, now + period, std::move(tick)});
+  }
+
+  /// One turn at `now`. True when a packet came or went.
+  bool turn(TimePoint now) noexcept {
+    ++counters_.turns;
+    bool busy = receive(now);
+    stack_.advance(now);
+    stack_.flush(now);
+    busy |= transmit();
+    if (busy) {
+      empty_turns_ = 0;
+    } else {
+      ++counters_.idle_turns;
+      ++empty_turns_;
+    }
+    return busy;
+  }
+
+  /// Calls the ticks that are due. Not noexcept: what a tick throws ends the loop.
+  void run_ticks(TimePoint now) {
+    for (auto& tick : ticks_) {
+      if (now < tick.next) continue;
+      tick.next = std::max(tick.next + tick.period, now);
+      tick.call(stack_, now);
+    }
+  }
+
+  /// What the idle policy says after a turn at `now`.
+  IdleStep idle_step(TimePoint now) noexcept {
+    if (empty_turns_ == 0 || idle_.policy == IdlePolicy::spin) return {IdleStep::Kind::spin, {}};
+    if (idle_.policy == IdlePolicy::pause || empty_turns_ < idle_.polls) return {IdleStep::Kind::pause, {}};
+    const Duration wait = std::min(idle_.sleep_max, next_due() - now);
+    if (wait < sleep_min || tx_waiting()) return {IdleStep::Kind::pause, {}};
+    ++counters_.sleeps;
+    return {IdleStep::Kind::sleep, wait};
+  }
+
+  /// True when a port has refused packets that still wait.
+  bool tx_waiting() noexcept {
+    for (InterfaceId i = 0; i < ports_.size(); ++i)
+      if (stack_.tx(i).size() != 0) return true;
+    return false;
+  }
+
+  const LoopCounters& counters() const noexcept { return counters_; }
+  std::span<const Port> ports() const noexcept { return ports_; }
+
+ private:
+  struct TickEntry {
+    Duration period;
+    TimePoint next;
+    Tick call;
+  };
+
+  bool receive(TimePoint now) noexcept {
+    bool any = false;
+    for (InterfaceId i = 0; i < ports_.size(); ++i) {
+      const std::uint16_t n = ports_[i].rx_burst(burst_.data(), burst_max);
+      if (n == 0) continue;
+      any = true;
+      counters_.rx_full += n == burst_max;
+      stack_.input(i, {burst_.data(), n}, now);
+    }
+    return any;
+  }
+
+  bool transmit() noexcept {
+    bool any = false;
+    for (InterfaceId i = 0; i < ports_.size(); ++i) {
+      TxBatch& batch = stack_.tx(i);
+      if (batch.size() == 0) continue;
+      const std::uint32_t sent = send_all(ports_[i], batch.pending());
+      batch.consume(sent);
+      any |= sent != 0;
+      counters_.tx_refused += batch.size() != 0;
+    }
+    return any;
+  }
+
+  /// A driver may take less than it has room for (bursts of its own size), so ask until it takes nothing.
+  static std::uint32_t send_all(Port& port, std::span<rte_mbuf*> packets) noexcept {
+    std::uint32_t sent = 0;
+    while (sent < packets.size()) {
+      const std::uint16_t n =
+          port.tx_burst(packets.data() + sent, static_cast<std::uint16_t>(packets.size() - sent));
+      if (n == 0) break;
+      sent += n;
+    }
+    return sent;
+  }
+
+  TimePoint next_due() const noexcept {
+    TimePoint due = stack_.next_deadline();
+    for (const auto& tick : ticks_) due = std::min(due, tick.next);
+    return due;
+  }
+
+  Stack& stack_;
+  std::vector<Port> ports_;
+  IdleOptions idle_;
+  std::uint64_t empty_turns_ = 0;
+  LoopCounters counters_;
+  std::vector<TickEntry> ticks_;
+  std::array<rte_mbuf*, burst_max> burst_;
+};
+
+}  // namespace pollux

@@ -1,0 +1,223 @@
+#include "pollux/drivers_glue/eal.h"
+
+#include <fmt/format.h>
+#include <fmt/ranges.h>
+#include <rte_eal.h>
+#include <rte_errno.h>
+#include <rte_log.h>
+#include <rte_memory.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <atomic>
+#include <cctype>
+#include <cstdio>
+#include <cstring>
+#include <filesystem>
+#include <fstream>
+#include <stdexcept>
+
+#include "pollux/base/check.h"
+#include "pollux/drivers_glue/log.h"
+#include "pollux/drivers_glue/pools.h"
+
+namespace pollux {
+namespace {
+
+constexpr std::uint64_t mebi = 1024 * 1024;
+/// For queues, rings, drivers and EAL itself, besides the pools.
+constexpr std::uint64_t base_memory = 64 * mebi;
+
+std::uint64_t read_number(const std::filesystem::path& file) {
+  std::uint64_t value = 0;
+  std::ifstream(file) >> value;
+  return value;
+}
+
+std::uint64_t free_huge_bytes() {
+  std::uint64_t sum = 0;
+  std::error_code error;
+  for (const auto& entry : std::filesystem::directory_iterator("/sys/kernel/mm/hugepages", error)) {
+    unsigned long kib = 0;
+    if (std::sscanf(entry.path().filename().c_str(), "hugepages-%lukB", &kib) == 1)
+      sum += read_number(entry.path() / "free_hugepages") * kib * 1024;
+  }
+  return sum;
+}
+
+std::vector<unsigned> polling_cpus(const Config& config, const MachineFacts& facts) {
+  if (config.cores.empty()) return {facts.cpus.back()};
+  for (const unsigned cpu : config.cores)
+    if (!std::binary_search(facts.cpus.begin(), facts.cpus.end(), cpu))
+      throw std::runtime_error(
+          fmt::format("cores: CPU {} does not exist or is not allowed for this process, which may "
+                      "run on {}",
+                      cpu, fmt::join(facts.cpus, ", ")));
+  return config.cores;
+}
+
+/// The control thread floats over the CPUs that do not poll, or over all when every one of them does.
+std::string lcore_map(const std::vector<unsigned>& polling, const MachineFacts& facts) {
+  std::vector<unsigned> floating;
+  for (const unsigned cpu : facts.cpus)
+    if (std::find(polling.begin(), polling.end(), cpu) == polling.end()) floating.push_back(cpu);
+  if (floating.empty()) floating = facts.cpus;
+  std::string map = fmt::format("0@({})", fmt::join(floating, ","));
+  for (std::size_t i = 0; i < polling.size(); ++i) map += fmt::format(",{}@{}", Eal::lcore_of(i), polling[i]);
+  return map;
+}
+
+std::string huge_page_advice(std::uint64_t need) {
+  return fmt::format("to have them: echo {} > /proc/sys/vm/nr_hugepages", (need + 2 * mebi - 1) / (2 * mebi));
+}
+
+/// Decides on huge pages for `need` octets; appends EAL's arguments.
+void plan_memory(const Config& config, const MachineFacts& facts, std::uint64_t need, EalPlan& plan) {
+  const bool enough = facts.free_huge_bytes >= need;
+  const auto have = facts.free_huge_bytes / mebi;
+  if (config.eal.huge_pages == HugePages::required && !enough)
+    throw std::runtime_error(
+        fmt::format("eal.huge_pages: required, but {} MiB of huge pages are free and {} MiB are "
+                    "needed; {}",
+                    have, need / mebi, huge_page_advice(need)));
+  plan.huge_pages = enough && config.eal.huge_pages != HugePages::off;
+  if (plan.huge_pages) return;
+  if (config.eal.huge_pages == HugePages::automatic)
+    plan.warning =
+        fmt::format("running without huge pages (slower): {} MiB of them are free and {} MiB are needed; {}",
+                    have, need / mebi, huge_page_advice(need));
+  plan.arguments.insert(plan.arguments.end(), {"--no-huge", "-m", fmt::format("{}", need / mebi)});
+}
+
+std::atomic<bool> eal_was_started = false;
+
+}  // namespace
+
+MachineFacts machine_facts() {
+  MachineFacts facts;
+  cpu_set_t set;
+  POLLUX_CHECK(sched_getaffinity(0, sizeof set, &set) == 0, "sched_getaffinity");
+  for (unsigned cpu = 0; cpu < CPU_SETSIZE; ++cpu)
+    if (CPU_ISSET(cpu, &set)) facts.cpus.push_back(cpu);
+  facts.free_huge_bytes = free_huge_bytes();
+  facts.pid = getpid();
+  return facts;
+}
+
+bool is_pci_address(std::string_view device) noexcept {
+  // [dddd:]bb:dd.f in hexadecimal digits; x stands for one.
+  const auto matches = [&](std::string_view shape) {
+    return device.size() == shape.size() &&
+           std::equal(device.begin(), device.end(), shape.begin(), [](char c, char s) {
+             return s == 'x' ? std::isxdigit(static_cast<unsigned char>(c)) != 0 : c == s;
+           });
+  };
+  return matches("xxxx:xx:xx.x") || matches("xx:xx.x");
+}
+
+EalPlan plan_eal(const Config& config, const MachineFacts& facts) {
+  EalPlan plan;
+  plan.cpus = polling_cpus(config, facts);
+  const auto prefix =
+      config.eal.file_prefix.empty() ? fmt::format("pollux-{}", facts.pid) : config.eal.file_prefix;
+  plan.arguments = {"pollux",
+                    "--lcores",
+                    lcore_map(plan.cpus, facts),
+                    "--main-lcore=0",
+                    "--file-prefix=" + prefix,
+                    "--in-memory",
+                    "--no-telemetry"};
+  plan.arguments.push_back(config.log_level == "debug" ? "--log-level=debug" : "--log-level=warning");
+
+  std::uint64_t need = base_memory + plan.cpus.size() * pool_memory(config.pool);
+  need = (need + mebi - 1) / mebi * mebi;
+  if (config.eal.memory_mb != 0) need = config.eal.memory_mb * mebi;
+  plan_memory(config, facts, need, plan);
+
+  bool any_pci = false;
+  for (const PortConfig& port : config.ports) {
+    if (!is_pci_address(port.device.substr(0, port.device.find(',')))) continue;
+    any_pci = true;
+    plan.arguments.insert(plan.arguments.end(), {"-a", port.device});
+  }
+  // Virtual devices do not care about physical addresses, and looking for PCI devices would only cost time.
+  if (!any_pci) plan.arguments.insert(plan.arguments.end(), {"--no-pci", "--iova-mode=va"});
+  plan.arguments.insert(plan.arguments.end(), config.eal.extra.begin(), config.eal.extra.end());
+  return plan;
+}
+
+Eal::Eal(const Config& config) : plan_(plan_eal(config, machine_facts())) {
+  if (eal_was_started.exchange(true))
+    throw std::runtime_error(
+        "a Runtime was started in this process before; DPDK's EAL starts once in a process");
+  POLLUX_CHECK(sched_getaffinity(0, sizeof previous_cpus_, &previous_cpus_) == 0, "sched_getaffinity");
+  if (!plan_.warning.empty()) log_warning("{}", plan_.warning);
+  log_line(LogLevel::debug, fmt::format("EAL arguments: {}", fmt::join(plan_.arguments, " ")));
+
+  std::vector<char*> argv;
+  for (auto& argument : plan_.arguments) argv.push_back(argument.data());
+  const DpdkLogCapture capture;
+  optind = 1;  // EAL parses by getopt, which the program may have used before
+  if (rte_eal_init(static_cast<int>(argv.size()), argv.data()) < 0) {
+    const int error = rte_errno;
+    sched_setaffinity(0, sizeof previous_cpus_, &previous_cpus_);
+    throw std::runtime_error(fmt::format("eal: DPDK did not start: {} ({}); its arguments: {}",
+                                         rte_strerror(error), capture.last_lines(),
+                                         fmt::join(plan_.arguments, " ")));
+  }
+}
+
+Eal::~Eal() {
+  rte_eal_cleanup();
+  sched_setaffinity(0, sizeof previous_cpus_, &previous_cpus_);
+}
+
+int Eal::socket_for(int node) const noexcept {
+  return plan_.huge_pages ? node : SOCKET_ID_ANY;
+}
+
+namespace {
+
+ssize_t capture_write(void* cookie, const char* data, std::size_t size) {
+  if (log_level() == LogLevel::debug) std::fwrite(data, 1, size, stderr);
+  static_cast<DpdkLogCapture*>(cookie)->add({data, size});
+  return static_cast<ssize_t>(size);
+}
+
+}  // namespace
+
+DpdkLogCapture::DpdkLogCapture() {
+  cookie_io_functions_t functions{};
+  functions.write = capture_write;
+  FILE* stream = fopencookie(this, "w", functions);
+  POLLUX_CHECK(stream != nullptr, "fopencookie");
+  setvbuf(stream, nullptr, _IOLBF, 0);
+  stream_ = stream;
+  rte_openlog_stream(stream);
+}
+
+DpdkLogCapture::~DpdkLogCapture() {
+  rte_openlog_stream(stderr);
+  std::fclose(static_cast<FILE*>(stream_));
+}
+
+void DpdkLogCapture::add(std::string_view text) {
+  if (text_.size() + text.size() > text_max) text_.clear();
+  text_.append(text.substr(0, text_max));
+}
+
+std::string DpdkLogCapture::last_lines() const {
+  std::fflush(static_cast<FILE*>(stream_));
+  constexpr std::size_t lines_max = 4;
+  std::vector<std::string> lines;
+  std::size_t start = 0;
+  while (start < text_.size()) {
+    const auto end = std::min(text_.find('\n', start), text_.size());
+    if (end > start) lines.push_back(text_.substr(start, end - start));
+    start = end + 1;
+  }
+  if (lines.size() > lines_max) lines.erase(lines.begin(), lines.end() - lines_max);
+  return fmt::format("{}", fmt::join(lines, "; "));
+}
+
+}  // namespace pollux

@@ -1,0 +1,173 @@
+#include "pollux/drivers_glue/polling_core.h"
+
+#include <fmt/core.h>
+#include <rte_launch.h>
+#include <rte_pause.h>
+#include <sys/prctl.h>
+
+#include <ctime>
+#include <stdexcept>
+
+namespace pollux {
+namespace {
+
+/// Turns that may follow the last one to get RSTs and last ACKs out, when the port does not take them sooner.
+constexpr int farewell_turns_max = 10'000;
+
+void sleep_for(Duration duration) noexcept {
+  const timespec ts = {static_cast<std::time_t>(duration.ns() / 1'000'000'000),
+                       static_cast<long>(duration.ns() % 1'000'000'000)};
+  nanosleep(&ts, nullptr);  // a signal ends it early: net_tap has a packet
+}
+
+}  // namespace
+
+PollingCore::PollingCore(CorePlan plan, PacketPool pool)
+    : plan_(std::move(plan)),
+      pool_(pool),
+      mailbox_(fmt::format("pollux_mailbox_{}", plan_.lcore), plan_.numa_node),
+      clock_(rte_get_tsc_hz()) {}
+
+int PollingCore::build_entry(void* self) {
+  auto& core = *static_cast<PollingCore*>(self);
+  if (auto built = core.build_stack(); !built) {
+    core.build_error_ = built.error();
+    return -1;
+  }
+  return 0;
+}
+
+Result<void> PollingCore::build_stack() {
+  const TimePoint now = clock_.now();
+  auto stack = Stack::create(plan_.stack, pool_, now);
+  if (!stack) return tl::unexpected(stack.error());
+  stack_ = std::move(*stack);
+  for (const auto& interface : plan_.interfaces)
+    if (auto id = stack_->add_interface(interface, now); !id)
+      return pollux::failure(id.error().code, fmt::format("port {}: {}", interface.name, id.error().text));
+  for (const auto& route : plan_.routes)
+    if (auto added = stack_->add_route(route.prefix, route.gateway); !added)
+      return pollux::failure(added.error().code,
+                             fmt::format("route to {}: {}", route.prefix.to_string(), added.error().text));
+  return {};
+}
+
+void PollingCore::build() {
+  POLLUX_CHECK(rte_eal_remote_launch(build_entry, this, plan_.lcore) == 0, "lcore %u is busy", plan_.lcore);
+  if (rte_eal_wait_lcore(plan_.lcore) != 0) throw std::runtime_error(build_error_.text);
+}
+
+void PollingCore::launch(const CoreCallbacks& callbacks, std::function<void()> on_finished) {
+  callbacks_ = &callbacks;
+  on_finished_ = std::move(on_finished);
+  POLLUX_CHECK(rte_eal_remote_launch(run_entry, this, plan_.lcore) == 0, "lcore %u is busy", plan_.lcore);
+}
+
+void PollingCore::join() noexcept {
+  rte_eal_wait_lcore(plan_.lcore);
+}
+
+int PollingCore::run_entry(void* self) {
+  static_cast<PollingCore*>(self)->run();
+  return 0;
+}
+
+void PollingCore::run() noexcept {
+  prctl(PR_SET_TIMERSLACK, 1UL);  // sleeps of some 10 us shall not become 50 us longer
+  try {
+    const PollingSignals signals;
+    set_up();
+    poll();
+  } catch (...) {
+    failure_ = std::current_exception();
+  }
+  reset_connections();
+  tear_down();
+  finished_ = true;
+  on_finished_();
+  while (!released_) {  // others may still ask for this core's counters
+    mailbox_.serve();
+    sleep_for(Duration::from_ms(1));
+  }
+}
+
+void PollingCore::set_up() {
+  loop_ = std::make_unique<CoreLoop<PortQueue>>(*stack_, plan_.queues, plan_.idle);
+  for (const auto& setup : callbacks_->setup) setup(*stack_);
+  const TimePoint now = clock_.now();
+  for (const auto& tick : callbacks_->ticks) loop_->add_tick(tick.period, tick.call, now);
+}
+
+void PollingCore::poll() {
+  for (;;) {
+    const TimePoint now = clock_.now();
+    loop_->turn(now);
+    loop_->run_ticks(now);
+    mailbox_.serve();
+    if (draining_ && (stack_->connection_count() == 0 || now >= drain_deadline_)) return;
+    wait(loop_->idle_step(now));
+  }
+}
+
+void PollingCore::wait(const IdleStep& step) noexcept {
+  switch (step.kind) {
+    case IdleStep::Kind::spin:
+      return;
+    case IdleStep::Kind::pause:
+      rte_pause();
+      return;
+    case IdleStep::Kind::sleep:
+      sleep_for(step.sleep);
+      return;
+  }
+}
+
+void PollingCore::drain(Duration timeout) noexcept {
+  if (stack_ == nullptr) return;
+  if (!draining_) stack_->start_drain();
+  draining_ = true;
+  drain_deadline_ = std::min(drain_deadline_, clock_.now() + timeout);
+}
+
+void PollingCore::reset_connections() noexcept {
+  if (loop_ == nullptr) return;
+  connections_reset_ = stack_->connection_count();
+  stack_->abort_all(clock_.now());
+  for (int i = 0; i < farewell_turns_max; ++i) {
+    const TimePoint now = clock_.now();
+    loop_->turn(now);
+    if (!loop_->tx_waiting() && stack_->next_deadline() > now) return;
+    rte_pause();
+  }
+}
+
+void PollingCore::tear_down() noexcept {
+  try {
+    for (const auto& teardown : callbacks_->teardown) teardown(*stack_);
+  } catch (...) {
+    if (failure_ == nullptr) failure_ = std::current_exception();
+  }
+  last_ = snapshot();
+  loop_.reset();
+  stack_.reset();
+  last_.packets_in_use = pool_.in_use();
+  last_.clones_in_use = pool_.clones_in_use();
+}
+
+CoreSnapshot PollingCore::snapshot() const noexcept {
+  if (stack_ == nullptr) return last_;
+  CoreSnapshot snapshot;
+  snapshot.counters = stack_->counters();
+  if (loop_ != nullptr) {
+    snapshot.loop = loop_->counters();
+    for (const auto& port : loop_->ports())
+      snapshot.counters.drop(DropReason::tx_prepare_failed, port.refused());
+  }
+  snapshot.connections = stack_->connection_count();
+  snapshot.packets_in_use = pool_.in_use();
+  snapshot.packets = pool_.size();
+  snapshot.clones_in_use = pool_.clones_in_use();
+  return snapshot;
+}
+
+}  // namespace pollux

@@ -1,0 +1,112 @@
+// One polling core: its stack, its loop over the ports' queues, its mailbox, and its life from set-up to
+// drain.
+#pragma once
+
+#include <atomic>
+#include <exception>
+#include <functional>
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "pollux/drivers_glue/control.h"
+#include "pollux/drivers_glue/core_clock.h"
+#include "pollux/drivers_glue/core_loop.h"
+#include "pollux/drivers_glue/pools.h"
+#include "pollux/drivers_glue/port.h"
+
+namespace pollux {
+
+/// The application's part, set before launch.
+struct CoreCallbacks {
+  struct Tick {
+    Duration period;
+    std::function<void(Stack&, TimePoint now)> call;
+  };
+  std::vector<std::function<void(Stack&)>> setup;
+  std::vector<std::function<void(Stack&)>> teardown;
+  std::vector<Tick> ticks;
+};
+
+/// A copy of what one core counted.
+struct CoreSnapshot {
+  Counters counters;
+  LoopCounters loop;
+  std::uint32_t connections = 0;
+  std::uint32_t packets_in_use = 0;  ///< data mbufs, those in the ports' rings included
+  std::uint32_t packets = 0;         ///< data mbufs in all
+  std::uint32_t clones_in_use = 0;
+};
+
+/// What one core needs to build its stack.
+struct CorePlan {
+  unsigned lcore = 0;
+  unsigned cpu = 0;
+  int numa_node = 0;
+  std::vector<PortQueue> queues;            ///< one per port
+  std::vector<InterfaceConfig> interfaces;  ///< one per port
+  std::vector<RouteConfig> routes;
+  StackOptions stack;
+  IdleOptions idle;
+};
+
+/// Owned by Runtime. Functions marked "core" run on the polling core; the others on the control thread.
+class PollingCore {
+ public:
+  PollingCore(CorePlan plan, PacketPool pool);
+
+  /// Builds the stack on its own core and waits for it, so that its memory is that core's. Throws
+  /// std::runtime_error.
+  void build();
+  /// Starts polling on its core. `callbacks` must outlive the core; `on_finished` is called from the core
+  /// once its stack is gone.
+  void launch(const CoreCallbacks& callbacks, std::function<void()> on_finished);
+  /// Waits until the core has left run(); it leaves after release() was called on it.
+  void join() noexcept;
+
+  /// Core: no new connections; stop when none is left, or at `timeout` from now with the rest reset. A later
+  /// call only ever makes the deadline earlier.
+  void drain(Duration timeout) noexcept;
+  /// Core: a copy of the counters.
+  CoreSnapshot snapshot() const noexcept;
+  /// Core: leave run() once finished.
+  void release() noexcept { released_ = true; }
+
+  Mailbox& mailbox() noexcept { return mailbox_; }
+  bool is_finished() const noexcept { return finished_; }
+  /// After is_finished(): what a callback threw, if any, and how many connections the drain reset.
+  std::exception_ptr failure() const noexcept { return failure_; }
+  std::uint32_t connections_reset() const noexcept { return connections_reset_; }
+  unsigned lcore() const noexcept { return plan_.lcore; }
+  unsigned cpu() const noexcept { return plan_.cpu; }
+
+ private:
+  static int build_entry(void* self);
+  static int run_entry(void* self);
+  Result<void> build_stack();
+  void run() noexcept;
+  void set_up();
+  void poll();
+  void wait(const IdleStep& step) noexcept;
+  void reset_connections() noexcept;
+  void tear_down() noexcept;
+
+  CorePlan plan_;
+  PacketPool pool_;
+  Mailbox mailbox_;
+  CoreClock clock_;
+  std::unique_ptr<Stack> stack_;
+  std::unique_ptr<CoreLoop<PortQueue>> loop_;
+  Error build_error_;
+  const CoreCallbacks* callbacks_ = nullptr;
+  std::function<void()> on_finished_;
+  TimePoint drain_deadline_ = TimePoint::never();
+  bool draining_ = false;
+  bool released_ = false;
+  CoreSnapshot last_;  // taken when the stack went
+  std::uint32_t connections_reset_ = 0;
+  std::exception_ptr failure_;
+  std::atomic<bool> finished_ = false;
+};
+
+}  // namespace pollux

@@ -1,0 +1,67 @@
+#include "pollux/drivers_glue/pools.h"
+
+#include <fmt/core.h>
+#include <numa.h>
+#include <rte_errno.h>
+#include <rte_mbuf.h>
+
+#include <stdexcept>
+
+namespace pollux {
+namespace {
+
+/// While it lives, the kernel takes this thread's fresh pages from one node if it can.
+class PreferNode {
+ public:
+  explicit PreferNode(int node) noexcept {
+    if (numa_available() >= 0) numa_set_preferred(node);
+  }
+  ~PreferNode() {
+    if (numa_available() >= 0) numa_set_localalloc();
+  }
+  PreferNode(const PreferNode&) = delete;
+  PreferNode& operator=(const PreferNode&) = delete;
+};
+
+std::uint64_t mempool_memory(std::uint64_t elements, std::uint64_t element_size) noexcept {
+  rte_mempool_objsz size{};
+  const auto object = rte_mempool_calc_obj_size(static_cast<std::uint32_t>(element_size), 0, &size);
+  const auto ring = elements * 2 * sizeof(void*);  // the next power of two, at most double
+  return elements * object + ring;
+}
+
+rte_mempool* create_pool(const std::string& name, std::uint32_t packets, std::uint32_t cache,
+                         std::uint16_t room, int socket, const char* key) {
+  auto* pool = rte_pktmbuf_pool_create(name.c_str(), packets, cache, 0, room, socket);
+  if (pool == nullptr) {
+    const auto need = mempool_memory(packets, sizeof(rte_mbuf) + room) >> 20;
+    throw std::runtime_error(fmt::format(
+        "pool.{}: cannot make the packet pool {} of {} packets ({} MiB): {}. Lower pool.{}, raise "
+        "eal.memory_mb, or provide more huge pages",
+        key, name, packets, need, rte_strerror(rte_errno), key));
+  }
+  return pool;
+}
+
+}  // namespace
+
+std::uint64_t pool_memory(const PoolConfig& config) noexcept {
+  return mempool_memory(config.packets, sizeof(rte_mbuf) + RTE_PKTMBUF_HEADROOM + config.packet_room) +
+         mempool_memory(config.clones, sizeof(rte_mbuf));
+}
+
+int numa_node_of(unsigned cpu) noexcept {
+  if (numa_available() < 0) return 0;
+  const int node = numa_node_of_cpu(static_cast<int>(cpu));
+  return node < 0 ? 0 : node;
+}
+
+CorePools::CorePools(const std::string& name, const PoolConfig& config, int socket, int node) {
+  const PreferNode prefer(node);
+  data_.reset(create_pool(name + "_data", config.packets, config.cache,
+                          static_cast<std::uint16_t>(RTE_PKTMBUF_HEADROOM + config.packet_room), socket,
+                          "packets"));
+  clones_.reset(create_pool(name + "_clones", config.clones, config.cache, 0, socket, "clones"));
+}
+
+}  // namespace pollux

@@ -1,0 +1,268 @@
+#include "pollux/drivers_glue/port.h"
+
+#include <fcntl.h>
+#include <fmt/core.h>
+#include <rte_bus.h>
+#include <rte_dev.h>
+#include <rte_errno.h>
+#include <unistd.h>
+
+#include <array>
+#include <cerrno>
+#include <chrono>
+#include <cstring>
+#include <filesystem>
+#include <fstream>
+#include <stdexcept>
+#include <string_view>
+#include <thread>
+
+#include "pollux/drivers_glue/eal.h"
+#include "pollux/drivers_glue/log.h"
+#include "pollux/drivers_glue/random.h"
+
+namespace pollux {
+namespace {
+
+/// What a driver's own description of itself does not say.
+struct DriverFacts {
+  std::string_view name;
+  /// Its "checksum offload" is a loop in the driver: no faster than the stack's, and net_tap's transmit side
+  /// (22.11) sums each segment of a chain as if it began at an even octet, so odd-sized segments come out
+  /// wrong.
+  bool checksums_in_software;
+  /// The kernel's end of the wire has the very MAC address that the driver reports as the port's.
+  bool mac_is_the_kernels;
+};
+constexpr std::array<DriverFacts, 1> driver_facts = {{{"net_tap", true, true}}};
+
+DriverFacts facts_of(std::string_view driver) noexcept {
+  for (const auto& facts : driver_facts)
+    if (facts.name == driver) return facts;
+  return {driver, false, false};
+}
+
+constexpr auto link_wait_max = std::chrono::seconds(5);
+constexpr auto link_wait_step = std::chrono::milliseconds(20);
+constexpr std::uint32_t frame_overhead = 14 + 4;  // Ethernet header and one VLAN tag
+
+bool has_net_admin() {
+  std::ifstream status("/proc/self/status");
+  std::string line;
+  constexpr int cap_net_admin = 12;
+  while (std::getline(status, line))
+    if (line.starts_with("CapEff:"))
+      return (std::stoull(line.substr(7), nullptr, 16) >> cap_net_admin & 1) != 0;
+  return true;
+}
+
+/// Why net_tap could not make its interface, as far as can be told from here; empty: no idea.
+std::string tap_advice() {
+  const int fd = open("/dev/net/tun", O_RDWR | O_CLOEXEC);
+  if (fd < 0)
+    return fmt::format(
+        ": /dev/net/tun cannot be opened: {} (run as root, or give access to it and CAP_NET_ADMIN)",
+        std::strerror(errno));
+  close(fd);
+  if (!has_net_admin()) return ": no permission to make a TAP interface (run as root or with CAP_NET_ADMIN)";
+  return ": is the interface name free and at most 15 characters long?";
+}
+
+std::string pci_advice(const std::string& name) {
+  const std::string address = name.size() == 7 ? "0000:" + name : name;
+  const std::filesystem::path device = "/sys/bus/pci/devices/" + address;
+  std::error_code error;
+  if (!std::filesystem::exists(device, error)) return ": this machine has no such PCI device (see lspci)";
+  const auto driver = std::filesystem::read_symlink(device / "driver", error).filename().string();
+  return fmt::format(
+      ": DPDK found no port there; the kernel driver in charge is {}. Bind it by dpdk-devbind.py "
+      "--bind=vfio-pci {}",
+      driver.empty() ? "none" : driver, address);
+}
+
+[[noreturn]] void fail_probe(const PortConfig& config, const std::string& name, int error,
+                             const std::string& log) {
+  std::string advice;
+  if (is_pci_address(name)) {
+    advice = pci_advice(name);
+  } else if (name.starts_with("net_tap")) {
+    advice = tap_advice();
+  } else if (error == -ENOENT || error == -ENODEV) {
+    advice = ": no driver for a virtual device of this name, or its arguments are wrong";
+  }
+  throw std::runtime_error(fmt::format("port {}: cannot be created ({}){}{}{}", config.device,
+                                       rte_strerror(-error), advice,
+                                       log.empty() ? "" : "; DPDK says: ", log));
+}
+
+}  // namespace
+
+std::uint16_t PortQueue::prepared_burst(rte_mbuf** packets, std::uint16_t n) noexcept {
+  const std::uint16_t good = rte_eth_tx_prepare(port_, queue_, packets, n);
+  const std::uint16_t sent = good == 0 ? 0 : rte_eth_tx_burst(port_, queue_, packets, good);
+  if (sent < good || good == n) return sent;
+  // packets[good] is the one the driver will never take.
+  rte_pktmbuf_free(packets[good]);
+  ++refused_;
+  return static_cast<std::uint16_t>(good + 1);
+}
+
+Port::Port(const PortConfig& config)
+    : config_(config), name_(config.device.substr(0, config.device.find(','))) {
+  if (rte_eth_dev_get_port_by_name(name_.c_str(), &id_) != 0) {
+    const DpdkLogCapture log;
+    const int result = is_pci_address(name_) ? -ENODEV : rte_dev_probe(config.device.c_str());
+    if (result != 0) fail_probe(config, name_, result, log.last_lines());
+    if (rte_eth_dev_get_port_by_name(name_.c_str(), &id_) != 0)
+      fail_probe(config, name_, -ENODEV, log.last_lines());
+    created_ = true;
+  }
+  if (rte_eth_dev_info_get(id_, &info_) != 0) {
+    release();
+    throw std::runtime_error(fmt::format("port {}: its driver gives no information", name_));
+  }
+}
+
+Port::~Port() {
+  release();
+}
+
+void Port::release() noexcept {
+  if (started_) rte_eth_dev_stop(id_);
+  rte_device* device = info_.device;
+  rte_eth_dev_close(id_);
+  if (created_ && device != nullptr) rte_dev_remove(device);
+}
+
+int Port::numa_node() const noexcept {
+  return rte_eth_dev_socket_id(id_);
+}
+
+unsigned Port::cores_max() const noexcept {
+  // net_tap reports hash types but has no indirection table: it only spreads by rte_flow rules.
+  const bool has_rss = info_.flow_type_rss_offloads != 0 && info_.reta_size != 0;
+  return has_rss ? std::min<unsigned>(info_.max_rx_queues, info_.max_tx_queues) : 1;
+}
+
+void Port::check(int result, std::string_view action) const {
+  if (result < 0)
+    throw std::runtime_error(fmt::format("port {}: {} failed: {}", name_, action, rte_strerror(-result)));
+}
+
+void Port::start(std::span<rte_mempool* const> pools, std::uint16_t packet_room, int socket) {
+  if (pools.size() > cores_max())
+    throw std::runtime_error(fmt::format(
+        "port {}: can serve {} core{}, but 'cores' has {}: its driver {} has {} receive and {} transmit "
+        "queues and {}",
+        name_, cores_max(), cores_max() == 1 ? "" : "s", pools.size(), info_.driver_name, info_.max_rx_queues,
+        info_.max_tx_queues, cores_max() == 1 ? "no RSS to spread packets over them" : "RSS"));
+  const DpdkLogCapture log;
+  try {
+    configure(static_cast<std::uint16_t>(pools.size()), packet_room);
+    set_up_queues(pools, socket);
+    choose_mac();
+    check(rte_eth_dev_start(id_), "start");
+  } catch (const std::runtime_error& error) {
+    const auto lines = log.last_lines();
+    throw std::runtime_error(lines.empty() ? error.what()
+                                           : fmt::format("{}; DPDK says: {}", error.what(), lines));
+  }
+  started_ = true;
+  if (config_.promiscuous) check(rte_eth_promiscuous_enable(id_), "switching promiscuous mode on");
+  wait_for_link();
+  interface_.name = name_;
+  interface_.address = config_.addresses.at(0);
+  interface_.mtu = config_.mtu;
+}
+
+void Port::configure(std::uint16_t queues, std::uint16_t packet_room) {
+  if (config_.mtu < info_.min_mtu || config_.mtu > info_.max_mtu)
+    throw std::runtime_error(fmt::format("port {}: mtu {} is out of its driver's range {} to {}", name_,
+                                         config_.mtu, info_.min_mtu, info_.max_mtu));
+  const bool hardware = !facts_of(info_.driver_name).checksums_in_software;
+  rte_eth_conf conf{};
+  conf.rxmode.mtu = config_.mtu;
+  if (hardware) conf.rxmode.offloads |= info_.rx_offload_capa & RTE_ETH_RX_OFFLOAD_CHECKSUM;
+  if (config_.mtu + frame_overhead > packet_room) {
+    if ((info_.rx_offload_capa & RTE_ETH_RX_OFFLOAD_SCATTER) == 0)
+      throw std::runtime_error(
+          fmt::format("port {}: its driver cannot scatter a packet over mbufs, so mtu {} needs "
+                      "pool.packet_room of at least {}",
+                      name_, config_.mtu, config_.mtu + frame_overhead));
+    conf.rxmode.offloads |= RTE_ETH_RX_OFFLOAD_SCATTER;
+  }
+  if (queues > 1) {
+    conf.rxmode.mq_mode = RTE_ETH_MQ_RX_RSS;
+    conf.rx_adv_conf.rss_conf.rss_hf =
+        info_.flow_type_rss_offloads &
+        (RTE_ETH_RSS_IPV4 | RTE_ETH_RSS_NONFRAG_IPV4_TCP | RTE_ETH_RSS_NONFRAG_IPV4_UDP);
+  }
+  std::uint64_t tx_wanted = RTE_ETH_TX_OFFLOAD_MULTI_SEGS;
+  if (hardware)
+    tx_wanted |= RTE_ETH_TX_OFFLOAD_IPV4_CKSUM | RTE_ETH_TX_OFFLOAD_TCP_CKSUM | RTE_ETH_TX_OFFLOAD_UDP_CKSUM;
+  conf.txmode.offloads = info_.tx_offload_capa & tx_wanted;
+  rx_offloads_ = conf.rxmode.offloads;
+  tx_offloads_ = conf.txmode.offloads;
+  interface_.offloads = {.ipv4_checksum = (tx_offloads_ & RTE_ETH_TX_OFFLOAD_IPV4_CKSUM) != 0,
+                         .tcp_checksum = (tx_offloads_ & RTE_ETH_TX_OFFLOAD_TCP_CKSUM) != 0,
+                         .udp_checksum = (tx_offloads_ & RTE_ETH_TX_OFFLOAD_UDP_CKSUM) != 0,
+                         .multi_segment = (tx_offloads_ & RTE_ETH_TX_OFFLOAD_MULTI_SEGS) != 0};
+  check(rte_eth_dev_configure(id_, queues, queues, &conf), "configuring");
+  const int mtu = rte_eth_dev_set_mtu(id_, config_.mtu);
+  if (mtu != -ENOTSUP) check(mtu, fmt::format("setting the mtu {}", config_.mtu));
+}
+
+void Port::set_up_queues(std::span<rte_mempool* const> pools, int socket) {
+  std::uint16_t rx_ring = config_.rx_ring;
+  std::uint16_t tx_ring = config_.tx_ring;
+  check(rte_eth_dev_adjust_nb_rx_tx_desc(id_, &rx_ring, &tx_ring), "sizing rings");
+  if (rx_ring != config_.rx_ring || tx_ring != config_.tx_ring)
+    log_info("port {}: its driver takes rings of {} rx and {} tx descriptors", name_, rx_ring, tx_ring);
+  rte_eth_rxconf rx = info_.default_rxconf;
+  rx.offloads = rx_offloads_;
+  rte_eth_txconf tx = info_.default_txconf;
+  tx.offloads = tx_offloads_;
+  const auto node = static_cast<unsigned>(socket);
+  for (std::uint16_t i = 0; i < pools.size(); ++i) {
+    check(rte_eth_rx_queue_setup(id_, i, rx_ring, node, &rx, pools[i]), "setting a receive queue up");
+    check(rte_eth_tx_queue_setup(id_, i, tx_ring, node, &tx), "setting a transmit queue up");
+  }
+}
+
+void Port::choose_mac() {
+  rte_ether_addr address{};
+  check(rte_eth_macaddr_get(id_, &address), "reading the MAC address");
+  MacAddress& mac = interface_.mac;
+  std::memcpy(mac.octets.data(), address.addr_bytes, mac.octets.size());
+  if (mac.is_zero())
+    fill_random(mac.octets);
+  else if (!facts_of(info_.driver_name).mac_is_the_kernels)
+    return;
+  // A unicast address of our own, from the locally administered range; these drivers do not filter by it.
+  mac.octets[0] = static_cast<std::uint8_t>((mac.octets[0] & 0xfe) | 0x02);
+  mac.octets[5] ^= 0x80;
+}
+
+void Port::wait_for_link() const {
+  rte_eth_link link{};
+  for (auto waited = link_wait_step * 0; waited < link_wait_max; waited += link_wait_step) {
+    if (rte_eth_link_get_nowait(id_, &link) != 0 || link.link_status == RTE_ETH_LINK_UP) return;
+    std::this_thread::sleep_for(link_wait_step);
+  }
+  log_warning("port {}: no link after {} s; starting anyway, check the cable or the peer", name_,
+              link_wait_max.count());
+}
+
+PortQueue Port::queue(std::size_t core) const noexcept {
+  const auto& offloads = interface_.offloads;
+  return {id_, static_cast<std::uint16_t>(core),
+          offloads.ipv4_checksum || offloads.tcp_checksum || offloads.udp_checksum};
+}
+
+rte_eth_stats Port::stats() const noexcept {
+  rte_eth_stats stats{};
+  rte_eth_stats_get(id_, &stats);
+  return stats;
+}
+
+}  // namespace pollux

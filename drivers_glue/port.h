@@ -1,0 +1,88 @@
+// One ethdev port: found or created, set up with what its driver really has, started, and released again.
+#pragma once
+
+#include <rte_ethdev.h>
+
+#include <cstdint>
+#include <span>
+#include <string>
+#include <vector>
+
+#include "pollux/drivers_glue/config.h"
+
+namespace pollux {
+
+/// One core's queue pair on a port: the BurstPort of the real world. Copyable; only the owning core may use
+/// it.
+class PortQueue {
+ public:
+  /// `prepare`: packets ask for offloads, so the driver must look at them first (rte_eth_tx_prepare).
+  PortQueue(std::uint16_t port, std::uint16_t queue, bool prepare) noexcept
+      : port_(port), queue_(queue), prepare_(prepare) {}
+
+  std::uint16_t rx_burst(rte_mbuf** packets, std::uint16_t n) noexcept {
+    return rte_eth_rx_burst(port_, queue_, packets, n);
+  }
+  std::uint16_t tx_burst(rte_mbuf** packets, std::uint16_t n) noexcept {
+    if (prepare_) return prepared_burst(packets, n);
+    return rte_eth_tx_burst(port_, queue_, packets, n);
+  }
+  /// Packets freed here because the driver refused their offload request (DropReason::tx_prepare_failed).
+  std::uint64_t refused() const noexcept { return refused_; }
+
+ private:
+  std::uint16_t prepared_burst(rte_mbuf** packets, std::uint16_t n) noexcept;
+
+  std::uint16_t port_;
+  std::uint16_t queue_;
+  bool prepare_;
+  std::uint64_t refused_ = 0;
+};
+
+/// Not movable: it owns the device. Control thread only.
+class Port {
+ public:
+  /// Finds the device EAL knows by that name, or creates the virtual device described. Needs EAL. Throws
+  /// std::runtime_error with a text that names the device and what to do.
+  explicit Port(const PortConfig& config);
+  /// Stops and closes the port; a virtual device goes away.
+  ~Port();
+  Port(const Port&) = delete;
+  Port& operator=(const Port&) = delete;
+
+  /// Of the device; -1 when it has none (virtual devices).
+  int numa_node() const noexcept;
+  /// How many cores the port can serve: its queue pairs, or 1 when it cannot spread packets over them (RSS).
+  unsigned cores_max() const noexcept;
+  /// Sets up one queue pair per pool, in order, and starts the port; waits a bounded time for its link.
+  /// `packet_room`: octets one mbuf of the pools holds. Throws like the constructor, also when there are more
+  /// pools than cores_max().
+  void start(std::span<rte_mempool* const> pools, std::uint16_t packet_room, int socket);
+
+  PortQueue queue(std::size_t core) const noexcept;
+  /// What the stack is told about this port; after start().
+  const InterfaceConfig& interface() const noexcept { return interface_; }
+  const std::string& name() const noexcept { return name_; }
+  /// Of the whole device, all cores.
+  rte_eth_stats stats() const noexcept;
+
+ private:
+  void configure(std::uint16_t queues, std::uint16_t packet_room);
+  void set_up_queues(std::span<rte_mempool* const> pools, int socket);
+  void choose_mac();
+  void wait_for_link() const;
+  void check(int result, std::string_view action) const;
+  void release() noexcept;
+
+  PortConfig config_;
+  std::string name_;  // without arguments
+  std::uint16_t id_ = 0;
+  rte_eth_dev_info info_{};
+  std::uint64_t tx_offloads_ = 0;
+  std::uint64_t rx_offloads_ = 0;
+  InterfaceConfig interface_;
+  bool created_ = false;
+  bool started_ = false;
+};
+
+}  // namespace pollux

@@ -1,0 +1,279 @@
+#include "pollux/drivers_glue/runtime.h"
+
+#include <fmt/core.h>
+#include <rte_lcore.h>
+
+#include <atomic>
+#include <cstdio>
+#include <mutex>
+#include <stdexcept>
+#include <vector>
+
+#include "pollux/base/check.h"
+#include "pollux/drivers_glue/check_config.h"
+#include "pollux/drivers_glue/control.h"
+#include "pollux/drivers_glue/counters_text.h"
+#include "pollux/drivers_glue/eal.h"
+#include "pollux/drivers_glue/log.h"
+#include "pollux/drivers_glue/polling_core.h"
+#include "pollux/drivers_glue/pools.h"
+#include "pollux/drivers_glue/port.h"
+#include "pollux/drivers_glue/random.h"
+
+namespace pollux {
+namespace {
+
+const Config& checked(const Config& config) {
+  if (const auto problem = check_config(config))
+    throw std::runtime_error(fmt::format("{}: {}", problem->key, problem->text));
+  set_log_level(*log_level_from(config.log_level));
+  return config;
+}
+
+}  // namespace
+
+// Members are released from the last to the first: stacks, then ports, then the pools their rings hold mbufs
+// of.
+struct Runtime::Impl {
+  enum class Phase : std::uint8_t { built, running, stopped };
+
+  explicit Impl(const Config& config_);
+  void open_ports();
+  void make_pools();
+  void start_ports();
+  void build_cores();
+
+  int run();
+  void launch();
+  void handle_events();
+  void drain(Duration timeout);
+  void release_cores();
+  bool all_finished() const noexcept;
+  std::exception_ptr first_failure() const noexcept;
+
+  std::vector<CoreReport> core_reports() const;
+  std::string text() const;
+  PollingCore* calling_core() const noexcept;
+
+  const Config config;
+  ControlSignals signals;  // before EAL and so in every thread it starts
+  ControlEvents events;
+  Eal eal;
+  std::vector<CorePools> pools;
+  std::vector<std::unique_ptr<Port>> ports;
+  CoreCallbacks callbacks;
+  std::vector<std::unique_ptr<PollingCore>> cores;
+  std::atomic<bool> stop_asked = false;
+  mutable std::mutex phase_mutex;  // held while cores are asked for something, so that none leaves meanwhile
+  Phase phase = Phase::built;
+};
+
+Runtime::Impl::Impl(const Config& config_) : config(checked(config_)), eal(config) {
+  open_ports();
+  make_pools();
+  start_ports();
+  build_cores();
+}
+
+void Runtime::Impl::open_ports() {
+  for (const auto& port : config.ports) ports.push_back(std::make_unique<Port>(port));
+  for (const auto& port : ports) {
+    if (port->numa_node() < 0) continue;
+    for (const unsigned cpu : eal.cpus())
+      if (numa_node_of(cpu) != port->numa_node())
+        log_warning(
+            "port {} is on NUMA node {} and CPU {} that polls it on node {}: every packet crosses between "
+            "them",
+            port->name(), port->numa_node(), cpu, numa_node_of(cpu));
+  }
+}
+
+void Runtime::Impl::make_pools() {
+  for (std::size_t i = 0; i < eal.cpus().size(); ++i) {
+    const int port_node = ports.front()->numa_node();
+    const int node = port_node >= 0 ? port_node : numa_node_of(eal.cpus()[i]);
+    pools.emplace_back(fmt::format("pollux_core{}", i), config.pool, eal.socket_for(node), node);
+  }
+}
+
+void Runtime::Impl::start_ports() {
+  std::vector<rte_mempool*> data;
+  for (const auto& pool : pools) data.push_back(pool.data());
+  for (auto& port : ports) {
+    port->start(data, config.pool.packet_room, eal.socket_for(std::max(port->numa_node(), 0)));
+    const auto& interface = port->interface();
+    log_info("port {}: {}, MAC {}, mtu {}", port->name(), interface.address.to_string(),
+             interface.mac.to_string(), interface.mtu);
+  }
+}
+
+void Runtime::Impl::build_cores() {
+  if (eal.cpus().size() > 1)
+    log_warning(
+        "several cores: connections that this side opens and ARP replies are not steered to their core yet");
+  const StackSecrets secrets = random_secrets();
+  for (std::size_t i = 0; i < eal.cpus().size(); ++i) {
+    CorePlan plan;
+    plan.lcore = Eal::lcore_of(i);
+    plan.cpu = eal.cpus()[i];
+    plan.numa_node = eal.socket_for(numa_node_of(plan.cpu));
+    for (const auto& port : ports) {
+      plan.queues.push_back(port->queue(i));
+      plan.interfaces.push_back(port->interface());
+    }
+    plan.routes = config.routes;
+    plan.stack = {
+        .ip = config.ip, .tcp = config.tcp, .udp = config.udp, .secrets = secrets, .seed = random_u64()};
+    plan.idle = {config.idle, config.idle_polls, Duration::from_us(config.idle_sleep_us_max)};
+    cores.push_back(std::make_unique<PollingCore>(std::move(plan), pools[i].pool()));
+    cores.back()->build();
+  }
+}
+
+int Runtime::Impl::run() {
+  launch();
+  handle_events();
+  release_cores();
+  if (auto failure = first_failure()) std::rethrow_exception(failure);
+  std::uint32_t reset = 0;
+  for (const auto& core : cores) reset += core->connections_reset();
+  if (reset != 0) log_warning("{} connections were still open after the drain and were reset", reset);
+  return reset == 0 ? 0 : 1;
+}
+
+void Runtime::Impl::launch() {
+  const std::lock_guard lock(phase_mutex);
+  if (phase != Phase::built) throw std::logic_error("Runtime::run() was called twice");
+  phase = Phase::running;
+  for (auto& core : cores) core->launch(callbacks, [this] { events.wake(); });
+}
+
+void Runtime::Impl::handle_events() {
+  bool draining = false;
+  for (;;) {
+    if (stop_asked && !draining) {
+      draining = true;
+      drain(config.drain_timeout);
+    }
+    if (first_failure() != nullptr) {
+      draining = true;
+      drain(Duration{});
+    }
+    if (all_finished()) return;
+    switch (events.wait()) {
+      case ControlEvents::Kind::terminate:
+        // The first signal is a request, the second an order.
+        if (draining)
+          drain(Duration{});
+        else
+          stop_asked = true;
+        break;
+      case ControlEvents::Kind::print:
+        std::fputs(text().c_str(), stderr);
+        break;
+      case ControlEvents::Kind::wake:
+        break;
+    }
+  }
+}
+
+void Runtime::Impl::drain(Duration timeout) {
+  for (auto& core : cores) core->mailbox().call([&]() noexcept { core->drain(timeout); });
+}
+
+void Runtime::Impl::release_cores() {
+  const std::lock_guard lock(phase_mutex);
+  for (auto& core : cores) {
+    core->mailbox().call([&]() noexcept { core->release(); });
+    core->join();
+  }
+  phase = Phase::stopped;
+}
+
+bool Runtime::Impl::all_finished() const noexcept {
+  for (const auto& core : cores)
+    if (!core->is_finished()) return false;
+  return true;
+}
+
+std::exception_ptr Runtime::Impl::first_failure() const noexcept {
+  for (const auto& core : cores)
+    if (core->is_finished() && core->failure() != nullptr) return core->failure();
+  return nullptr;
+}
+
+PollingCore* Runtime::Impl::calling_core() const noexcept {
+  for (const auto& core : cores)
+    if (core->lcore() == rte_lcore_id()) return core.get();
+  return nullptr;
+}
+
+std::vector<CoreReport> Runtime::Impl::core_reports() const {
+  // A polling core may ask too, from a callback. While it waits it must answer others, or two would wait for
+  // each other for ever.
+  PollingCore* own = calling_core();
+  const auto serve_own = [](void* core) noexcept { static_cast<PollingCore*>(core)->mailbox().serve(); };
+  std::unique_lock lock(phase_mutex, std::defer_lock);
+  if (own == nullptr)
+    lock.lock();
+  else
+    while (!lock.try_lock()) serve_own(own);
+
+  std::vector<CoreReport> reports;
+  for (const auto& core : cores) {
+    CoreReport report{core->cpu(), {}};
+    if (phase != Phase::running || core.get() == own) {
+      report.snapshot = core->snapshot();
+    } else {
+      core->mailbox().call([&]() noexcept { report.snapshot = core->snapshot(); },
+                           own != nullptr ? +serve_own : nullptr, own);
+    }
+    reports.push_back(report);
+  }
+  return reports;
+}
+
+std::string Runtime::Impl::text() const {
+  std::vector<PortReport> reports;
+  for (const auto& port : ports) reports.push_back({port->name(), port->stats()});
+  return pollux::counters_text(reports, core_reports());
+}
+
+Runtime::Runtime(const Config& config) : impl_(std::make_unique<Impl>(config)) {}
+Runtime::Runtime(Runtime&&) noexcept = default;
+Runtime::~Runtime() = default;
+
+void Runtime::on_each_core(std::function<void(Stack&)> setup) {
+  impl_->callbacks.setup.push_back(std::move(setup));
+}
+
+void Runtime::on_each_core_stopped(std::function<void(Stack&)> teardown) {
+  impl_->callbacks.teardown.push_back(std::move(teardown));
+}
+
+void Runtime::on_each_core_tick(Duration period, std::function<void(Stack&, TimePoint now)> tick) {
+  if (period <= Duration{})
+    throw std::invalid_argument("on_each_core_tick: the period must be greater than 0");
+  impl_->callbacks.ticks.push_back({period, std::move(tick)});
+}
+
+int Runtime::run() {
+  return impl_->run();
+}
+
+void Runtime::stop() noexcept {
+  impl_->stop_asked = true;
+  impl_->events.wake();
+}
+
+Counters Runtime::counters() const {
+  return total_counters(impl_->core_reports());
+}
+std::string Runtime::counters_text() const {
+  return impl_->text();
+}
+std::size_t Runtime::core_count() const noexcept {
+  return impl_->cores.size();
+}
+
+}  // namespace pollux
