@@ -1,11 +1,13 @@
 #!/usr/bin/env python3
-"""Checks the sources against the architecture's rules, and each rule against samples. Ends with a count."""
+"""Checks the sources against the architecture's rules, each rule against samples, and the tools. Ends with a count."""
 import pathlib
 import subprocess
 import sys
+import unittest
 
 sys.path.insert(0, str(pathlib.Path(__file__).resolve().parent))
 import rules  # noqa: E402
+import tools_test  # noqa: E402
 from samples import SAMPLES  # noqa: E402
 
 ROOT = pathlib.Path(__file__).resolve().parent.parent.parent
@@ -45,7 +47,10 @@ def main():
                 print("        ", fault[:400])
             passed += not faults
             failed += bool(faults)
-    print(f"{passed} passed, {failed} failed")
+    tools = unittest.TextTestRunner(stream=sys.stdout).run(unittest.defaultTestLoader.loadTestsFromModule(tools_test))
+    wrong = len(tools.failures) + len(tools.errors) + len(tools.skipped)
+    print(f"{passed + tools.testsRun - wrong} passed, {failed + wrong} failed")
+    failed += wrong
     return 1 if failed else 0
 
 
