@@ -212,7 +212,8 @@ def suites_registered(tree):
     for suite in MESON_SUITES:
         build = tree.files.get(f"tests/{suite}/meson.build", "")
         for path in tree.under(f"tests/{suite}", ends=".cc"):
-            if posixpath.basename(path) not in build and posixpath.basename(path)[:-3] not in re.findall(r"'(\w+)'", build):
+            stem = posixpath.basename(path).removesuffix(".cc")
+            if not {stem, stem.removeprefix(suite + "_")} & set(re.findall(r"'([^']+?)(?:\.cc)?'", build)):
                 yield f"{path} is not in tests/{suite}/meson.build"
         for call in re.findall(r"\btest\((.*?)\)\s*(?:\n|$)", build, re.S):
             if f"suite: '{suite}'" not in call:
