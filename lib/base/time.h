@@ -43,6 +43,8 @@ class TimePoint {
   static constexpr TimePoint never() noexcept { return TimePoint(std::numeric_limits<std::int64_t>::max()); }
 
   constexpr std::int64_t ns() const noexcept { return ns_; }
+  constexpr std::int64_t us() const noexcept { return ns_ / 1'000; }
+  constexpr std::int64_t ms() const noexcept { return ns_ / 1'000'000; }
   constexpr bool is_never() const noexcept { return *this == never(); }
 
   constexpr auto operator<=>(const TimePoint&) const noexcept = default;

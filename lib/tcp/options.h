@@ -25,6 +25,8 @@ struct TcpConnOptions {
   std::uint8_t retries_max = 15;              ///< R2 in retransmissions (about 15 minutes), 1..30
   std::uint8_t ttl = 64;                      ///< 1..255 (MUST-49)
   std::uint8_t tos = 0;                       ///< Diffserv and ECN octet (MUST-48)
+
+  bool operator==(const TcpConnOptions&) const noexcept = default;
 };
 
 struct TcpOptions {
@@ -41,7 +43,9 @@ struct TcpOptions {
   std::uint8_t syn_ack_retries_max = 5;
   std::uint8_t initial_window_segments = 10;  ///< RFC 6928
   std::uint32_t challenge_acks_per_second = 1000;  ///< RFC 5961 7
+  Duration fin_wait_2_max = Duration::from_s(60);  ///< how long a close()d connection waits for the peer's FIN
   std::uint32_t out_of_order_segments_max = 1024;  ///< per connection
+  std::uint32_t out_of_order_total_max = 65536;    ///< per core
   std::uint16_t ephemeral_port_first = 32768;
   std::uint16_t ephemeral_port_last = 60999;
 };

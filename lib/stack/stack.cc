@@ -1,0 +1,91 @@
+#include "pollux/stack/stack.h"
+
+#include "pollux/wire/ipv4.h"
+
+namespace pollux {
+
+Result<std::unique_ptr<Stack>> Stack::create(const StackOptions& options, PacketPool pool, TimePoint now) {
+  if (auto ok = check_options(options.tcp); !ok) return tl::unexpected(ok.error());
+  // Headers go in front of a payload in one mbuf: Ethernet, IP and TCP with every option.
+  constexpr std::uint32_t headers_max = 14 + 20 + 60;
+  static_assert(RTE_PKTMBUF_HEADROOM >= headers_max);
+  constexpr std::uint32_t room_min = 256;  // SendQueue::copy_max
+  if (pool.room() < room_min)
+    return failure(ErrorCode::invalid_argument, "packet pool: mbufs hold " + std::to_string(pool.room()) +
+                                                    " octets; expected at least " + std::to_string(room_min));
+  return std::unique_ptr<Stack>(new Stack(options, pool, now));
+}
+
+Stack::Stack(const StackOptions& options, PacketPool pool, TimePoint now)
+    : pool_(pool),
+      rng_(options.seed),
+      ip_(options.ip, pool, counters_, rng_),
+      udp_(options.udp, ip_, pool, counters_, rng_),
+      tcp_(options.tcp, {options.secrets.isn_key, options.secrets.flow_hash_seed}, ip_, pool, counters_, rng_, now) {}
+
+Stack::~Stack() = default;
+
+void Stack::input(InterfaceId interface, std::span<rte_mbuf* const> burst, TimePoint now) noexcept {
+  constexpr std::size_t prefetch_ahead = 3;
+  for (std::size_t i = 0; i < burst.size(); ++i) {
+    if (i + prefetch_ahead < burst.size())
+      __builtin_prefetch(rte_pktmbuf_mtod(burst[i + prefetch_ahead], const void*));
+    RxPacket packet;
+    if (!ip_.input(interface, Packet(burst[i]), now, packet)) continue;
+    switch (static_cast<IpProtocol>(packet.protocol)) {
+      case IpProtocol::tcp:
+        tcp_.input(std::move(packet), now);
+        break;
+      case IpProtocol::udp:
+        udp_.input(std::move(packet), now);
+        break;
+      case IpProtocol::icmp:
+        icmp_error(packet, now);
+        break;
+      default:
+        // RFC 1122 3.2.2.1: a protocol that nobody handles is answered by destination unreachable, code 2.
+        counters_.drop(DropReason::ip_unknown_protocol);
+        ip_.send_unreachable(packet, UnreachableCode::protocol, now);
+        break;
+    }
+  }
+  udp_.deliver();
+}
+
+// RFC 1122 3.2.2: an error goes to the transport whose packet it quotes.
+void Stack::icmp_error(const RxPacket& packet, TimePoint now) noexcept {
+  const auto icmp = Icmpv4View::parse(packet.packet.front());
+  if (!icmp) return counters_.drop(icmp.error());
+  const auto quoted = QuotedPacket::parse(icmp->quoted());
+  if (!quoted) return counters_.drop(quoted.error());
+  DropReason reason = DropReason::icmp_no_match;
+  switch (static_cast<IpProtocol>(quoted->protocol)) {
+    case IpProtocol::tcp:
+      // RFC 9293 MUST-55: source quench is discarded silently.
+      if (icmp->type() == Icmpv4Type::source_quench) {
+        reason = DropReason::icmp_ignored_type;
+        break;
+      }
+      reason = tcp_.icmp_error(*quoted, icmp->type(), icmp->code(), icmp->next_hop_mtu(), now);
+      break;
+    case IpProtocol::udp:
+      reason = udp_.icmp_error(*quoted, icmp->type(), icmp->code());
+      break;
+    default:
+      break;
+  }
+  if (reason != DropReason::none) counters_.drop(reason);
+}
+
+void Stack::advance(TimePoint now) noexcept {
+  ip_.advance(now);
+  tcp_.advance(now);
+}
+
+void Stack::flush(TimePoint now) noexcept { tcp_.flush(now); }
+
+TimePoint Stack::next_deadline() const noexcept {
+  return std::min(ip_.next_deadline(), tcp_.next_deadline());
+}
+
+}  // namespace pollux

@@ -1,0 +1,232 @@
+// The application's calls: handles and callbacks' defaults.
+#include "pollux/tcp/conn.h"
+
+#include <algorithm>
+#include <iterator>
+
+#include "pollux/tcp/tcp.h"
+
+namespace pollux {
+
+const char* tcp_state_name(TcpState state) noexcept {
+  static constexpr const char* names[] = {"CLOSED",     "LISTEN",     "SYN-SENT", "SYN-RECEIVED", "ESTABLISHED", "FIN-WAIT-1",
+                                          "FIN-WAIT-2", "CLOSE-WAIT", "CLOSING",  "LAST-ACK",     "TIME-WAIT"};
+  return names[static_cast<std::size_t>(state)];
+}
+
+const char* close_reason_name(CloseReason reason) noexcept {
+  static constexpr const char* names[] = {"normal",      "reset by peer", "refused",      "timed out",
+                                          "unreachable", "aborted",       "stack stopped"};
+  return names[static_cast<std::size_t>(reason)];
+}
+
+// --- Handler defaults ----------------------------------------------------------------------------------------
+
+void TcpHandler::on_connected(TcpConn) noexcept {}
+void TcpHandler::on_writable(TcpConn) noexcept {}
+void TcpHandler::on_peer_closed(TcpConn conn) noexcept { conn.close(); }
+void TcpHandler::on_closed(TcpConn, CloseReason) noexcept {}
+void TcpHandler::on_soft_error(TcpConn) noexcept {}
+
+// --- TcpConn -------------------------------------------------------------------------------------------------
+
+SendResult TcpConn::send(Bytes&& bytes) noexcept {
+  return tcp_ == nullptr ? SendResult{0, SendStatus::closed} : tcp_->send(handle_, bytes);
+}
+SendResult TcpConn::send(std::span<const std::uint8_t> bytes) noexcept {
+  return tcp_ == nullptr ? SendResult{0, SendStatus::closed} : tcp_->send_copy(handle_, bytes);
+}
+SendResult TcpConn::send(std::string_view text) noexcept {
+  return send(std::span(reinterpret_cast<const std::uint8_t*>(text.data()), text.size()));
+}
+void TcpConn::shutdown_send() noexcept {
+  if (Tcb* tcb = tcp_ == nullptr ? nullptr : tcp_->find(handle_)) tcp_->shutdown_send(*tcb);
+}
+void TcpConn::close() noexcept {
+  if (tcp_ != nullptr) tcp_->close(handle_);
+}
+void TcpConn::abort() noexcept {
+  if (tcp_ != nullptr) tcp_->abort(handle_, CloseReason::aborted);
+}
+bool TcpConn::is_open() const noexcept { return state() != TcpState::closed; }
+TcpState TcpConn::state() const noexcept {
+  const Tcb* tcb = tcp_ == nullptr ? nullptr : tcp_->find(handle_);
+  return tcb == nullptr ? TcpState::closed : tcb->state;
+}
+std::uint32_t TcpConn::send_space() const noexcept {
+  const Tcb* tcb = tcp_ == nullptr ? nullptr : tcp_->find(handle_);
+  return tcb == nullptr ? 0 : tcp_->send_space(*tcb);
+}
+std::uint32_t TcpConn::unacknowledged() const noexcept {
+  const Tcb* tcb = tcp_ == nullptr ? nullptr : tcp_->find(handle_);
+  return tcb == nullptr ? 0 : tcb->queue.size();
+}
+Endpoint TcpConn::local() const noexcept {
+  const Tcb* tcb = tcp_ == nullptr ? nullptr : tcp_->find(handle_);
+  return tcb == nullptr ? Endpoint{} : Endpoint{tcb->key.local, tcb->key.local_port};
+}
+Endpoint TcpConn::remote() const noexcept {
+  const Tcb* tcb = tcp_ == nullptr ? nullptr : tcp_->find(handle_);
+  return tcb == nullptr ? Endpoint{} : Endpoint{tcb->key.remote, tcb->key.remote_port};
+}
+void TcpConn::set_user_data(std::uint64_t value) noexcept {
+  if (Tcb* tcb = tcp_ == nullptr ? nullptr : tcp_->find(handle_)) tcb->user_data = value;
+}
+std::uint64_t TcpConn::user_data() const noexcept {
+  const Tcb* tcb = tcp_ == nullptr ? nullptr : tcp_->find(handle_);
+  return tcb == nullptr ? 0 : tcb->user_data;
+}
+bool TcpConn::set_nagle(bool on) noexcept {
+  Tcb* tcb = tcp_ == nullptr ? nullptr : tcp_->find(handle_);
+  if (tcb == nullptr) return false;
+  tcb->is.nagle = on;
+  if (!on) tcp_->mark_dirty(*tcb);  // what Nagle held back may go now
+  return true;
+}
+bool TcpConn::set_keepalive(bool on) noexcept {
+  Tcb* tcb = tcp_ == nullptr ? nullptr : tcp_->find(handle_);
+  if (tcb == nullptr) return false;
+  tcb->is.keepalive = on;
+  tcb->keepalives_sent = 0;
+  tcp_->arm_keepalive(*tcb);
+  return true;
+}
+bool TcpConn::set_user_timeout(Duration timeout) noexcept {
+  Tcb* tcb = tcp_ == nullptr ? nullptr : tcp_->find(handle_);
+  if (tcb == nullptr || timeout < Duration{} || timeout > Duration::from_s(3'000'000)) return false;
+  tcb->user_timeout_ms = static_cast<std::uint32_t>(timeout.ms());
+  return true;
+}
+bool TcpConn::set_tos(std::uint8_t tos) noexcept {
+  Tcb* tcb = tcp_ == nullptr ? nullptr : tcp_->find(handle_);
+  if (tcb == nullptr) return false;
+  tcb->tos = tos;
+  return true;
+}
+
+// --- TcpListener ---------------------------------------------------------------------------------------------
+
+void TcpListener::close() noexcept {
+  if (tcp_ != nullptr) tcp_->close_listener(handle_);
+}
+bool TcpListener::is_open() const noexcept { return local_port() != 0; }
+std::uint16_t TcpListener::local_port() const noexcept {
+  const auto* listener = tcp_ == nullptr ? nullptr : tcp_->listeners_.find(handle_);
+  return listener == nullptr ? std::uint16_t{0} : listener->port;
+}
+
+// --- What they do --------------------------------------------------------------------------------------------
+
+namespace {
+
+/// RFC 9293 3.10.2: SEND is an error once the sending side was closed, or before the connection exists.
+bool accepts_data(const Tcb& tcb) noexcept {
+  if (tcb.is.fin_queued) return false;
+  return tcb.state == TcpState::established || tcb.state == TcpState::close_wait ||
+         tcb.state == TcpState::syn_sent || tcb.state == TcpState::syn_received;
+}
+
+}  // namespace
+
+std::uint32_t Tcp::send_space(const Tcb& tcb) const noexcept {
+  if (!accepts_data(tcb)) return 0;
+  const std::uint32_t limit = tcb.options->send_buffer;
+  return tcb.queue.size() < limit ? limit - tcb.queue.size() : 0;
+}
+
+SendResult Tcp::send(SlabHandle handle, Bytes& bytes) noexcept {
+  Tcb* tcb = find(handle);
+  if (tcb == nullptr || !accepts_data(*tcb)) return {0, SendStatus::closed};
+  const std::uint32_t size = bytes.size();
+  if (size == 0) return {};
+  if (bytes.is_charged_to(&ledger_, handle)) {
+    // Our own delivery sent back: bounded by the receive window, so taken whole. What lies beyond the send buffer
+    // goes on counting against the window (free_receive_space).
+    POLLUX_DCHECK(tcb->rcv.kept >= size);
+    tcb->rcv.kept -= size;
+    tcb->queue.append(bytes.detach());
+    consider_window_update(*tcb);
+    mark_dirty(*tcb);
+    return {size, SendStatus::ok};
+  }
+  const std::uint32_t space = send_space(*tcb);
+  if (size <= space) {
+    tcb->queue.append(bytes.take_packet());
+    mark_dirty(*tcb);
+    return {size, SendStatus::ok};
+  }
+  tcb->is.want_writable = true;
+  if (space == 0) return {0, SendStatus::would_block};
+  Bytes accepted = bytes.split_front(pool_, space);
+  if (accepted.empty()) return {0, SendStatus::no_memory};
+  tcb->queue.append(accepted.take_packet());
+  mark_dirty(*tcb);
+  return {space, SendStatus::would_block};
+}
+
+SendResult Tcp::send_copy(SlabHandle handle, std::span<const std::uint8_t> bytes) noexcept {
+  Tcb* tcb = find(handle);
+  if (tcb == nullptr || !accepts_data(*tcb)) return {0, SendStatus::closed};
+  if (bytes.empty()) return {};
+  const auto wanted = static_cast<std::uint32_t>(std::min<std::size_t>(bytes.size(), send_space(*tcb)));
+  const std::uint32_t taken = tcb->queue.append_copy(pool_, bytes.first(wanted));
+  if (taken != 0) mark_dirty(*tcb);
+  if (taken == bytes.size()) return {taken, SendStatus::ok};
+  tcb->is.want_writable = true;
+  return {taken, taken < wanted ? SendStatus::no_memory : SendStatus::would_block};
+}
+
+void Tcp::shutdown_send(Tcb& tcb) noexcept {
+  if (tcb.is.fin_queued) return;
+  switch (tcb.state) {  // RFC 9293 3.10.4
+    case TcpState::syn_sent:
+    case TcpState::syn_received:
+      tcb.is.fin_queued = true;  // queued until ESTABLISHED
+      return;
+    case TcpState::established:
+      tcb.state = TcpState::fin_wait_1;
+      break;
+    case TcpState::close_wait:
+      tcb.state = TcpState::last_ack;
+      break;
+    default:
+      return;
+  }
+  tcb.is.fin_queued = true;
+  mark_dirty(tcb);
+}
+
+void Tcp::close(SlabHandle handle) noexcept {
+  Tcb* tcb = find(handle);
+  if (tcb == nullptr || tcb->state == TcpState::closed || tcb->is.app_closed) return;
+  if (tcb->state == TcpState::syn_sent) {  // RFC 9293 3.10.4: delete the TCB
+    finish(*tcb, CloseReason::aborted);
+    return;
+  }
+  tcb->is.app_closed = true;
+  shutdown_send(*tcb);
+  if (tcb->state == TcpState::fin_wait_2)
+    set_deadline(*tcb, tcb->idle_deadline, now_ + options_.fin_wait_2_max);
+}
+
+void Tcp::abort(SlabHandle handle, CloseReason reason) noexcept {
+  Tcb* tcb = find(handle);
+  if (tcb == nullptr || tcb->state == TcpState::closed) return;
+  send_reset(*tcb);
+  finish(*tcb, reason);
+}
+
+void Tcp::close_listener(SlabHandle handle) noexcept {
+  const Listener* listener = listeners_.find(handle);
+  if (listener == nullptr) return;
+  tcbs_.for_each([&](std::uint32_t, Tcb& tcb) {
+    if (!tcb.is.defunct && tcb.state == TcpState::syn_received && tcb.listener == handle) {
+      send_reset(tcb);
+      finish(tcb, CloseReason::aborted);
+    }
+  });
+  listener_index_.erase(port_hash(listener->port), handle.index);
+  listeners_.erase(handle.index);
+}
+
+}  // namespace pollux

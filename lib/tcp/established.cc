@@ -1,0 +1,271 @@
+// Segment arrival in SYN-RECEIVED and the synchronized states: RFC 9293 3.10.7.4, in its order. Each step passes
+// the segment on, or names why it stops here.
+#include "pollux/tcp/tcp.h"
+
+namespace pollux {
+
+// Header prediction: the next in-order segment of an undisturbed connection.
+bool Tcp::is_predicted(const Tcb& tcb, const Segment& seg) noexcept {
+  constexpr std::uint8_t relevant = TcpFlags::fin | TcpFlags::syn | TcpFlags::rst | TcpFlags::ack | TcpFlags::urg;
+  return (seg.flags.bits & relevant) == TcpFlags::ack && seg.seq == tcb.rcv.nxt &&
+         seg.length <= tcb.rcv.window() && seg.has_timestamp == tcb.is.timestamps &&
+         (!tcb.is.timestamps || static_cast<std::int32_t>(seg.ts_value - tcb.ts_recent) >= 0) &&
+         seg.ack.after_eq(tcb.snd.una) && seg.ack.before_eq(tcb.snd.max) &&
+         (seg.length != 0 || seg.ack != tcb.snd.una) &&  // not what could be a duplicate ACK
+         tcb.out_of_order.empty() && !tcb.is.app_closed && !tcb.is.peer_fin_known;
+}
+
+DropReason Tcp::fast_path(Tcb& tcb, Segment& seg) noexcept {
+  counters_.add(Counter::tcp_fast_path);
+  if (tcb.is.timestamps) {
+    tcb.ts_recent = seg.ts_value;  // SEG.SEQ = RCV.NXT >= Last.ACK.sent, RFC 7323 4.3
+    tcb.ts_recent_ms = now_ms();
+  }
+  if (seg.ack != tcb.snd.una) {
+    acknowledged(tcb, seg);
+    if (tcb.state == TcpState::closed) return DropReason::none;
+  }
+  update_window(tcb, seg);
+  if (seg.length != 0) deliver(tcb, std::move(seg.payload));
+  return DropReason::none;
+}
+
+DropReason Tcp::established_input(Tcb& tcb, Segment& seg) noexcept {
+  if (auto drop = check_sequence(tcb, seg); drop != DropReason::none) return drop;  // first, and RFC 7323 5.3
+  if (auto drop = check_reset(tcb, seg); drop != DropReason::none) return drop;     // second, RFC 5961 3
+  if (auto drop = check_syn(tcb, seg); drop != DropReason::none) return drop;       // fourth, RFC 5961 4
+  if (auto drop = check_ack(tcb, seg); drop != DropReason::none) return drop;       // fifth, RFC 5961 5
+  if (tcb.state == TcpState::closed) return DropReason::none;
+  // Sixth, URG: the urgent pointer is not acted on; its octets are ordinary data.
+  const bool fin = seg.flags.has(TcpFlags::fin);
+  const SeqNum fin_seq = seg.seq + seg.length;
+  if (seg.length != 0) {
+    if (auto drop = process_text(tcb, seg); drop != DropReason::none) return drop;  // seventh
+    if (tcb.state == TcpState::closed) return DropReason::none;
+  }
+  // Eighth, FIN: in order now, or remembered until the data before it is here.
+  if (fin && !tcb.is.peer_fin_known && fin_seq.after_eq(tcb.rcv.nxt) && fin_seq.before_eq(tcb.rcv.edge)) {
+    tcb.is.peer_fin_known = true;
+    tcb.peer_fin = fin_seq;
+  }
+  if (tcb.is.peer_fin_known && tcb.rcv.nxt == tcb.peer_fin) return process_fin(tcb);
+  if (fin && seg.length == 0) {  // a FIN ahead of a gap: tell the peer what is missing
+    tcb.is.ack_now = true;
+    mark_dirty(tcb);
+  }
+  return DropReason::none;
+}
+
+DropReason Tcp::check_sequence(Tcb& tcb, Segment& seg) noexcept {
+  const bool rst = seg.flags.has(TcpFlags::rst);
+  // A retransmitted SYN of a half-open connection lies before the window; its sender still waits for our SYN-ACK.
+  if (tcb.state == TcpState::syn_received && seg.flags.has(TcpFlags::syn) && !seg.flags.has(TcpFlags::ack) &&
+      seg.seq == tcb.rcv.nxt - 1) {
+    tcb.snd.nxt = tcb.snd.una;
+    mark_dirty(tcb);
+    return DropReason::tcp_duplicate_syn;
+  }
+  if (tcb.is.timestamps && !rst) {
+    // RFC 7323 3.2: once negotiated, every segment but a RST carries it.
+    if (!seg.has_timestamp) return DropReason::tcp_missing_timestamp;
+    const bool older = static_cast<std::int32_t>(seg.ts_value - tcb.ts_recent) < 0;
+    constexpr std::uint32_t outdated_ms = 24u * 24 * 3600 * 1000;  // RFC 7323 5.5
+    if (older && now_ms() - tcb.ts_recent_ms < outdated_ms) {      // RFC 7323 5.3 R1
+      tcb.is.ack_now = true;
+      mark_dirty(tcb);
+      return DropReason::tcp_paws;
+    }
+  }
+  const std::uint32_t window = tcb.rcv.window();
+  const std::uint32_t length = seg.sequence_length();
+  // RFC 9293 table 6. An empty segment at the right edge is let pass too: its sender has used up the window.
+  bool acceptable;
+  if (length == 0) {
+    acceptable = seg.seq.in_window(tcb.rcv.nxt, window + 1);
+  } else if (window == 0) {
+    // MUST-66 and the table's note: ACK and RST are processed though the text is not accepted.
+    acceptable = seg.seq == tcb.rcv.nxt;
+  } else {
+    acceptable = seg.seq.in_window(tcb.rcv.nxt, window) || (seg.end() - 1).in_window(tcb.rcv.nxt, window);
+  }
+  if (!acceptable) {
+    if (rst) return DropReason::tcp_out_of_window;
+    tcb.is.ack_now = true;
+    mark_dirty(tcb);
+    return length != 0 && seg.end().before_eq(tcb.rcv.nxt) ? DropReason::tcp_duplicate_data
+                                                           : DropReason::tcp_out_of_window;
+  }
+  // RFC 7323 4.3: remember the timestamp of the segment that spans the last ACK sent.
+  if (tcb.is.timestamps && seg.has_timestamp && seg.seq.before_eq(tcb.rcv.nxt - tcb.rcv.unacked) &&
+      static_cast<std::int32_t>(seg.ts_value - tcb.ts_recent) >= 0) {
+    tcb.ts_recent = seg.ts_value;
+    tcb.ts_recent_ms = now_ms();
+  }
+  return DropReason::none;
+}
+
+DropReason Tcp::check_reset(Tcb& tcb, const Segment& seg) noexcept {
+  if (!seg.flags.has(TcpFlags::rst)) return DropReason::none;
+  // RFC 5961 3.2: exactly at RCV.NXT it resets; elsewhere in the window it is challenged.
+  if (seg.seq != tcb.rcv.nxt) {
+    challenge(tcb);
+    return DropReason::tcp_rst_challenged;
+  }
+  if (tcb.state == TcpState::syn_received) {
+    // Passive: back to LISTEN, the application never saw it. Active: refused.
+    finish(tcb, CloseReason::refused);
+    return DropReason::tcp_rst_accepted;
+  }
+  counters_.add(Counter::tcp_estab_resets);
+  // In CLOSING and LAST-ACK both sides had finished sending.
+  const bool finished = tcb.state == TcpState::closing || tcb.state == TcpState::last_ack;
+  finish(tcb, finished && tcb.queue.size() == 0 ? CloseReason::normal : CloseReason::reset_by_peer);
+  return DropReason::tcp_rst_accepted;
+}
+
+DropReason Tcp::check_syn(Tcb& tcb, const Segment& seg) noexcept {
+  if (!seg.flags.has(TcpFlags::syn)) return DropReason::none;
+  if (tcb.state == TcpState::syn_received) {
+    // The peer's half of a simultaneous open: the SYN-ACK of the SYN we know.
+    if (seg.flags.has(TcpFlags::ack) && tcb.is.active_open) return DropReason::none;
+    // RFC 9293 3.10.7.4 fourth: a passive open returns to LISTEN.
+    if (!tcb.is.active_open) {
+      finish(tcb, CloseReason::refused);
+      return DropReason::tcp_syn_challenged;
+    }
+  }
+  challenge(tcb);  // RFC 5961 4.2
+  return DropReason::tcp_syn_challenged;
+}
+
+DropReason Tcp::check_ack(Tcb& tcb, const Segment& seg) noexcept {
+  if (!seg.flags.has(TcpFlags::ack)) return DropReason::tcp_no_ack_flag;
+  if (tcb.state == TcpState::syn_received) {
+    if (!seg.ack.after(tcb.snd.una) || seg.ack.after(tcb.snd.max)) {
+      input_no_connection(tcb.key, seg);  // <SEQ=SEG.ACK><CTL=RST>
+      return DropReason::tcp_unacceptable_ack;
+    }
+    sample_rtt(tcb, seg);
+    tcb.snd.una = tcb.snd.nxt = seg.ack;
+    tcb.snd.wnd = tcb.snd.wnd_max = seg.window << tcb.send_scale;
+    tcb.snd.wl1 = seg.seq;
+    tcb.snd.wl2 = seg.ack;
+    tcb.rto_deadline = TimePoint::never();
+    tcb.progress = now_;
+    established(tcb);
+    return DropReason::none;
+  }
+  if (seg.ack.after(tcb.snd.max)) {
+    tcb.is.ack_now = true;
+    mark_dirty(tcb);
+    return DropReason::tcp_ack_of_unsent;
+  }
+  // RFC 5961 5.2: SND.UNA - MAX.SND.WND <= SEG.ACK
+  if (seg.ack.before(tcb.snd.una - tcb.snd.wnd_max)) {
+    challenge(tcb);
+    return DropReason::tcp_ack_too_old;
+  }
+  if (tcb.snd.wnd == 0 && tcb.retries != 0) {
+    tcb.retries = 0;  // RFC 9293 MUST-37: a peer that answers probes may keep its window shut for ever
+    tcb.progress = now_;
+  }
+  if (seg.ack.after(tcb.snd.una)) {
+    acknowledged(tcb, seg);
+    if (tcb.state == TcpState::closed) return DropReason::none;
+  } else if (seg.ack == tcb.snd.una && seg.length == 0 && !seg.flags.has(TcpFlags::fin) &&
+             tcb.snd.max != tcb.snd.una && seg.window << tcb.send_scale == tcb.snd.wnd) {
+    duplicate_ack(tcb);  // RFC 5681 2
+  }
+  update_window(tcb, seg);
+  return DropReason::none;
+}
+
+DropReason Tcp::process_text(Tcb& tcb, Segment& seg) noexcept {
+  if (tcb.state != TcpState::established && tcb.state != TcpState::fin_wait_1 && tcb.state != TcpState::fin_wait_2)
+    return DropReason::tcp_data_after_fin;
+  if (tcb.is.app_closed) {
+    // RFC 9293 SHLD-3: data that nobody will read is answered by RST, so that the sender knows it was lost.
+    counters_.add(Counter::tcp_abort_close);
+    send_reset(tcb);
+    finish(tcb, CloseReason::aborted);
+    return DropReason::tcp_data_after_close;
+  }
+  // Cut the segment to the window and to what is not there yet.
+  if (seg.seq.before(tcb.rcv.nxt)) {
+    const auto known = static_cast<std::uint32_t>(tcb.rcv.nxt - seg.seq);
+    if (known >= seg.length) {
+      tcb.is.ack_now = true;
+      mark_dirty(tcb);
+      counters_.drop(DropReason::tcp_duplicate_data);
+      return DropReason::none;  // its FIN may still be new
+    }
+    seg.payload.pull_front(known);
+    seg.seq += known;
+    seg.length -= known;
+  }
+  const SeqNum limit = tcb.is.peer_fin_known ? seq_min(tcb.rcv.edge, tcb.peer_fin) : tcb.rcv.edge;
+  const auto room = static_cast<std::uint32_t>(std::max(limit - seg.seq, 0));
+  if (seg.length > room) {
+    if (room == 0) {
+      tcb.is.ack_now = true;
+      mark_dirty(tcb);
+      return tcb.is.peer_fin_known ? DropReason::tcp_data_after_fin : DropReason::tcp_out_of_window;
+    }
+    seg.payload.trim_to(room);
+    seg.length = room;
+  }
+  if (seg.seq != tcb.rcv.nxt) return queue_out_of_order(tcb, seg);
+  deliver(tcb, std::move(seg.payload));
+  while (tcb.state != TcpState::closed && !tcb.out_of_order.empty()) {
+    Packet next = tcb.out_of_order.take(out_of_order_, tcb.rcv.nxt);
+    if (!next) break;
+    tcb.is.ack_now = true;  // RFC 5681 4.2: a segment that fills a gap is acknowledged at once
+    if (!tcb.is.app_closed) deliver(tcb, std::move(next));
+  }
+  return DropReason::none;
+}
+
+DropReason Tcp::process_fin(Tcb& tcb) noexcept {
+  tcb.rcv.nxt += 1;
+  tcb.rcv.edge = seq_max(tcb.rcv.edge, tcb.rcv.nxt);
+  tcb.rcv.unacked += 1;
+  tcb.is.peer_fin_known = false;
+  tcb.is.ack_now = true;
+  mark_dirty(tcb);
+  switch (tcb.state) {  // RFC 9293 3.10.7.4 eighth
+    case TcpState::established:
+      tcb.state = TcpState::close_wait;
+      break;
+    case TcpState::fin_wait_1:
+      tcb.state = TcpState::closing;
+      break;
+    case TcpState::fin_wait_2:
+      tcb.state = TcpState::time_wait;
+      break;
+    default:
+      return DropReason::none;
+  }
+  const bool last = tcb.state == TcpState::time_wait;
+  if (!tcb.is.app_closed) tcb.handler->on_peer_closed(handle_of(tcb));
+  if (last && tcb.state != TcpState::closed) enter_time_wait(tcb);
+  return DropReason::none;
+}
+
+void Tcp::challenge(Tcb& tcb) noexcept {
+  // RFC 5961 7: at most so many a second over all connections.
+  const std::int64_t second = now_.ns() / 1'000'000'000;
+  if (second != challenge_second_) {
+    challenge_second_ = second;
+    challenges_this_second_ = 0;
+  }
+  if (challenges_this_second_ >= options_.challenge_acks_per_second) {
+    counters_.add(Counter::tcp_challenge_limited);
+    return;
+  }
+  ++challenges_this_second_;
+  counters_.add(Counter::tcp_challenge_acks);
+  tcb.is.ack_now = true;
+  mark_dirty(tcb);
+}
+
+}  // namespace pollux

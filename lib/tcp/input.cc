@@ -1,0 +1,177 @@
+// Where a segment enters: validation, demultiplexing, and segments that belong to no live connection.
+#include <algorithm>
+
+#include "pollux/packet/checksum.h"
+#include "pollux/tcp/tcp.h"
+
+namespace pollux {
+
+void Tcp::input(RxPacket packet, TimePoint now) noexcept {
+  now_ = now;
+  counters_.add(Counter::tcp_in_segs);
+  FlowKey key;
+  Segment seg;
+  TcpOptionValues options;
+  DropReason reason = parse(packet, key, seg, options);
+  if (reason == DropReason::none) {
+    const std::uint32_t hash = key.hash(secrets_.flow_hash_seed);
+    const std::uint32_t ref = find_flow(key, hash);
+    if (ref == HashIndex::not_found) {
+      Listener* listener = find_listener(key.local, key.local_port);
+      reason = listener != nullptr ? input_listen(*listener, key, hash, seg, options) : input_no_connection(key, seg);
+    } else if ((ref & time_wait_tag) != 0) {
+      reason = input_time_wait(ref & ~time_wait_tag, seg, options);
+    } else {
+      reason = input_connection(tcbs_[ref], seg, options);
+    }
+  }
+  if (reason != DropReason::none) counters_.drop(reason);
+}
+
+DropReason Tcp::parse(RxPacket& packet, FlowKey& key, Segment& seg, TcpOptionValues& options) noexcept {
+  // RFC 9293 MUST-57, MUST-63: nothing from or to a broadcast or multicast address, silently.
+  if (packet.to_group || ip_.is_group(packet.source)) return DropReason::tcp_invalid_peer;
+  const auto view = TcpView::parse(packet.packet.front());
+  if (!view) return view.error();
+  const rte_mbuf* m = packet.packet.mbuf();
+  if (!rx_l4_checksum_good(m)) {
+    // RFC 9293 MUST-3
+    ChecksumSum sum = sum_chain(m, 0, packet.packet.size());
+    sum.add_pseudo_header(packet.source, packet.destination, packet.protocol, packet.packet.size());
+    if (sum.folded() != 0xffff) return DropReason::tcp_bad_checksum;
+  }
+  seg.flags = view->flags();
+  // No sender makes these; RFC 9293 gives SYN+FIN and SYN+RST no meaning in any state.
+  if (seg.flags.has(TcpFlags::syn) && (seg.flags.bits & (TcpFlags::fin | TcpFlags::rst)) != 0)
+    return DropReason::tcp_bad_flags;
+  key = {packet.destination, packet.source, view->destination_port(), view->source_port()};
+  seg.seq = view->sequence();
+  seg.ack = view->acknowledgment();
+  seg.window = view->window();
+  if (view->has_only_timestamp()) [[likely]] {
+    seg.has_timestamp = true;
+    seg.ts_value = view->fast_ts_value();
+    seg.ts_echo = view->fast_ts_echo();
+  } else if (!view->options().empty()) {
+    // RFC 9293 MUST-5, MUST-6, MUST-7
+    const auto parsed = TcpOptionValues::parse(view->options());
+    if (!parsed) return parsed.error();
+    options = *parsed;
+    seg.has_timestamp = options.has_timestamp;
+    seg.ts_value = options.ts_value;
+    seg.ts_echo = options.ts_echo;
+  }
+  packet.packet.pull_front(static_cast<std::uint32_t>(view->header_length()));
+  seg.length = packet.packet.size();
+  if (seg.length != 0) seg.payload = std::move(packet.packet);
+  return DropReason::none;
+}
+
+DropReason Tcp::input_connection(Tcb& tcb, Segment& seg, const TcpOptionValues& options) noexcept {
+  tcb.last_received = now_;
+  tcb.keepalives_sent = 0;
+  if (tcb.state == TcpState::established && is_predicted(tcb, seg)) [[likely]] return fast_path(tcb, seg);
+  if (tcb.state == TcpState::syn_sent) return input_syn_sent(tcb, seg, options);
+  return established_input(tcb, seg);
+}
+
+// RFC 9293 3.10.7.1, CLOSED: a RST is dropped, everything else is answered by one.
+DropReason Tcp::input_no_connection(const FlowKey& key, const Segment& seg) noexcept {
+  if (seg.flags.has(TcpFlags::rst)) return DropReason::tcp_no_connection;
+  BareSegment reset{.key = key};
+  if (seg.flags.has(TcpFlags::ack)) {
+    reset.seq = seg.ack;
+    reset.flags = {TcpFlags::rst};
+  } else {
+    reset.ack = seg.end();
+    reset.flags = {TcpFlags::rst | TcpFlags::ack};
+  }
+  RouteCache route;
+  counters_.add(Counter::tcp_out_rsts);
+  send_bare(reset, route);
+  return DropReason::tcp_no_connection;
+}
+
+DropReason Tcp::input_time_wait(std::uint32_t index, Segment& seg, const TcpOptionValues& options) noexcept {
+  TimeWait& entry = time_wait_[index];
+  const bool ts_newer = entry.timestamps && seg.has_timestamp &&
+                        static_cast<std::int32_t>(seg.ts_value - entry.ts_recent) > 0;
+  if (seg.flags.has(TcpFlags::rst)) {
+    // RFC 5961 3: only an exact RST ends it.
+    if (seg.seq != entry.rcv_nxt) return DropReason::tcp_time_wait;
+    flows_.erase(entry.hash, index | time_wait_tag);
+    time_wait_.remove(index);
+    return DropReason::tcp_rst_accepted;
+  }
+  if (seg.flags.has(TcpFlags::syn) && !seg.flags.has(TcpFlags::ack) &&
+      (ts_newer || seg.seq.after(entry.rcv_nxt))) {
+    // RFC 9293 MAY-2, RFC 6191: a SYN that is newer than the old incarnation may reopen the connection.
+    if (Listener* listener = find_listener(entry.key.local, entry.key.local_port)) {
+      const FlowKey key = entry.key;
+      const std::uint32_t hash = entry.hash;
+      const SeqNum old_snd_nxt = entry.snd_nxt;
+      flows_.erase(hash, index | time_wait_tag);
+      time_wait_.remove(index);
+      const DropReason reason = input_listen(*listener, key, hash, seg, options);
+      const std::uint32_t ref = find_flow(key, hash);
+      if (ref != HashIndex::not_found) {
+        // ... with an ISN beyond every sequence number of the old one.
+        SendSpace& snd = tcbs_[ref].snd;
+        if (!snd.iss.after(old_snd_nxt)) snd.iss = snd.una = snd.nxt = snd.max = old_snd_nxt + 0x10000u;
+      }
+      return reason;
+    }
+  }
+  // Nothing to acknowledge, and answering a bare ACK could go on for ever between two ends in TIME-WAIT.
+  if (seg.sequence_length() == 0) return DropReason::tcp_time_wait;
+  // RFC 9293 3.10.7.4 eighth: a retransmitted FIN is acknowledged and restarts the 2 MSL.
+  if (seg.flags.has(TcpFlags::fin) && seg.end() == entry.rcv_nxt)
+    time_wait_.restart(index, now_ + options_.msl * 2);
+  if (ts_newer) entry.ts_recent = seg.ts_value;
+  const BareSegment ack{.key = entry.key, .seq = entry.snd_nxt, .ack = entry.rcv_nxt, .flags = {TcpFlags::ack},
+                        .window = entry.window, .ttl = entry.ttl, .tos = entry.tos, .timestamps = entry.timestamps,
+                        .ts_value = now_ms() + entry.ts_offset, .ts_echo = entry.ts_recent};
+  send_bare(ack, entry.route);
+  return DropReason::tcp_time_wait;
+}
+
+// RFC 5927 4: an ICMP error counts only if it quotes a segment that is outstanding now.
+DropReason Tcp::icmp_error(const QuotedPacket& quoted, Icmpv4Type type, std::uint8_t code, std::uint16_t mtu,
+                           TimePoint now) noexcept {
+  now_ = now;
+  const FlowKey key{quoted.source, quoted.destination, quoted.source_port, quoted.destination_port};
+  const std::uint32_t ref = find_flow(key, key.hash(secrets_.flow_hash_seed));
+  if (ref == HashIndex::not_found || (ref & time_wait_tag) != 0) return DropReason::icmp_no_match;
+  Tcb& tcb = tcbs_[ref];
+  const SeqNum seq(quoted.tcp_sequence);
+  if (seq.before(tcb.snd.una) || seq.after_eq(tcb.snd.max)) return DropReason::icmp_out_of_window;
+
+  if (type == Icmpv4Type::destination_unreachable) {
+    if (code == static_cast<std::uint8_t>(UnreachableCode::fragmentation_needed)) {
+      // RFC 1191 3 and 7.1: believe a smaller MTU, but none below 552 (RFC 879's 536 plus 16), then send again at once.
+      constexpr std::uint16_t mtu_floor = 552;
+      const std::uint32_t overhead = 40u + (tcb.is.timestamps ? 12u : 0u);
+      const std::uint32_t mss = std::max(mtu, mtu_floor) - overhead;
+      if (tcb.synchronized() && mss < tcb.mss) {
+        tcb.mss = static_cast<std::uint16_t>(mss);
+        tcb.cc.set_mss(mss);
+        tcb.snd.nxt = tcb.snd.una;
+        tcb.is.rtt_timing = false;
+        mark_dirty(tcb);
+      }
+      return DropReason::none;
+    }
+    const bool hard = code == static_cast<std::uint8_t>(UnreachableCode::protocol) ||
+                      code == static_cast<std::uint8_t>(UnreachableCode::port);
+    // RFC 9293 SHLD-26 with RFC 5927 5.2: a hard error ends only an attempt to connect; to a synchronized connection
+    // it is as soft as MUST-56's.
+    if (hard && tcb.state == TcpState::syn_sent) {
+      finish(tcb, CloseReason::unreachable);
+      return DropReason::none;
+    }
+  }
+  if (tcb.is.active_open || tcb.is.connected) tcb.handler->on_soft_error(handle_of(tcb));
+  return DropReason::none;
+}
+
+}  // namespace pollux

@@ -1,0 +1,325 @@
+// What leaves, and when. Events only mark a connection dirty; flush() visits each dirty one once a turn, so ACKs,
+// window updates and data coalesce (RFC 9293 MUST-58, MUST-59).
+#include <algorithm>
+
+#include "pollux/packet/checksum.h"
+#include "pollux/tcp/tcp.h"
+#include "pollux/wire/ipv4.h"
+
+namespace pollux {
+
+void Tcp::mark_dirty(Tcb& tcb) noexcept {
+  if (tcb.is.dirty) return;
+  tcb.is.dirty = true;
+  tcb.next_dirty = Slab<Tcb>::nil;
+  const std::uint32_t index = tcbs_.index_of(tcb);
+  if (dirty_tail_ != Slab<Tcb>::nil) {
+    tcbs_[dirty_tail_].next_dirty = index;
+  } else {
+    dirty_head_ = index;
+  }
+  dirty_tail_ = index;
+  ++dirty_count_;
+}
+
+void Tcp::flush(TimePoint now) noexcept {
+  now_ = now;
+  check_pool();
+  if (now < blocked_until_) return;
+  for (std::uint32_t turns = dirty_count_; turns > 0; --turns) {  // who is marked again waits for the next flush
+    const std::uint32_t index = dirty_head_;
+    Tcb& tcb = tcbs_[index];
+    dirty_head_ = tcb.next_dirty;
+    if (dirty_head_ == Slab<Tcb>::nil) dirty_tail_ = Slab<Tcb>::nil;
+    --dirty_count_;
+    tcb.is.dirty = false;
+    if (tcb.is.defunct) {
+      tcbs_.erase(index);
+      --defunct_count_;
+      continue;
+    }
+    const Output result = output(tcb);
+    if (result == Output::done) continue;
+    mark_dirty(tcb);
+    if (result == Output::no_mbuf) {
+      // Others would fare no better. What is established lives on and sends when mbufs come back.
+      constexpr Duration retry_after = Duration::from_ms(1);
+      counters_.add(Counter::tcp_pool_pressure);
+      blocked_until_ = now + retry_after;
+      return;
+    }
+  }
+}
+
+void Tcp::check_pool() noexcept {
+  constexpr Duration period = Duration::from_ms(1);  // summing the pool's caches is not for every turn
+  if (now_ < pool_checked_at_ + period) return;
+  pool_checked_at_ = now_;
+  pool_low_ = pool_.available() < pool_.size() / 8;
+}
+
+Tcp::Output Tcp::output(Tcb& tcb) noexcept {
+  if (tcb.state == TcpState::syn_sent || tcb.state == TcpState::syn_received) {
+    if (tcb.snd.nxt == tcb.snd.una) return send_syn(tcb);
+    if (tcb.is.ack_now && tcb.state == TcpState::syn_received) return send_empty(tcb, tcb.snd.max);
+    return Output::done;
+  }
+  Output result = output_repair(tcb);
+  if (result == Output::done) result = output_data(tcb);
+  if (result == Output::batch_full || result == Output::no_mbuf) return result;
+  // Duplicate ACKs go one by one: the peer counts them. Everything else is one ACK a turn, if no data carried it.
+  for (; tcb.dup_acks_due > 0; --tcb.dup_acks_due)
+    if (const Output sent = send_empty(tcb, tcb.snd.max); sent != Output::done) return sent;
+  if (tcb.is.ack_now) {
+    if (const Output sent = send_empty(tcb, tcb.snd.max); sent != Output::done) return sent;
+  } else if (tcb.is.ack_pending && tcb.ack_deadline.is_never()) {
+    set_deadline(tcb, tcb.ack_deadline, now_ + options_.delayed_ack_max);
+  }
+  return result;
+}
+
+// What is due whatever the windows say: the lost segment, a probe of a closed window, a keepalive.
+Tcp::Output Tcp::output_repair(Tcb& tcb) noexcept {
+  if (tcb.is.keepalive_due) {
+    // RFC 9293 3.8.4, SHLD-12: no data, and a sequence number the peer has acknowledged already, so that it answers.
+    if (const Output sent = send_empty(tcb, tcb.snd.una - 1); sent != Output::done) return sent;
+    tcb.is.keepalive_due = false;
+    counters_.add(Counter::tcp_keepalives);
+  }
+  if (tcb.is.probe_due) {
+    // RFC 9293 3.8.6.1: one octet into the closed window; or, when sender SWS avoidance has waited long enough, what
+    // fits (3.8.6.2.1, the override).
+    if (tcb.queue.size() != 0) {
+      const bool closed = tcb.snd.wnd == 0;
+      const std::uint32_t length = closed ? 1 : std::min({tcb.queue.size(), tcb.snd.wnd, std::uint32_t{tcb.mss}});
+      if (const Output sent = send_segment(tcb, tcb.snd.una, length, false); sent != Output::done) return sent;
+      if (closed) {
+        counters_.add(Counter::tcp_zero_window_probes);
+      } else {
+        tcb.snd.nxt = seq_max(tcb.snd.nxt, tcb.snd.una + length);
+      }
+    }
+    tcb.is.probe_due = false;
+  }
+  if (tcb.is.retransmit_due) {
+    const std::uint32_t length = std::min<std::uint32_t>(tcb.queue.size(), tcb.mss);
+    const bool fin = tcb.fin_outstanding() && length == tcb.queue.size();
+    if (length != 0 || fin)
+      if (const Output sent = send_segment(tcb, tcb.snd.una, length, fin); sent != Output::done) return sent;
+    tcb.snd.nxt = seq_max(tcb.snd.nxt, tcb.snd.una + length + (fin ? 1 : 0));
+    tcb.is.retransmit_due = false;
+  }
+  return Output::done;
+}
+
+Tcp::Output Tcp::output_data(Tcb& tcb) noexcept {
+  // RFC 5681 4.1: after an idle time the old window says nothing about the path any more.
+  if (tcb.snd.max == tcb.snd.una && tcb.queue.size() != 0 && now_ - tcb.last_sent > current_rto(tcb))
+    tcb.cc.on_idle_restart();
+  for (std::uint32_t sent = 0; sent < segments_per_turn; ++sent) {
+    bool fin = false;
+    const std::uint32_t length = sendable(tcb, fin);
+    if (length == 0 && !fin) {
+      // Something to send, nothing on its way, and the window forbids it: probe, or override, after an RTO (SHLD-29).
+      if (tcb.snd.max == tcb.snd.una && tcb.queue.size() != 0 && tcb.rto_deadline.is_never()) restart_rto(tcb);
+      return Output::done;
+    }
+    if (const Output result = send_segment(tcb, tcb.snd.nxt, length, fin); result != Output::done) return result;
+    tcb.snd.nxt += length + (fin ? 1u : 0u);
+  }
+  return Output::more;
+}
+
+// How much may go in the segment at SND.NXT: the windows, Nagle (RFC 9293 3.7.4) and sender silly-window avoidance
+// (3.8.6.2.1). `fin`: this segment is the last one.
+std::uint32_t Tcp::sendable(Tcb& tcb, bool& fin) const noexcept {
+  const SendSpace& snd = tcb.snd;
+  const std::uint32_t position = tcb.in_flight();
+  if (position > tcb.queue.size()) return 0;  // behind our FIN
+  const std::uint32_t available = tcb.queue.size() - position;
+  // RFC 3042 limited transmit: one new segment for each of the first two duplicate ACKs.
+  const std::uint32_t limited = !tcb.is.in_recovery && tcb.dup_acks <= 2 ? tcb.dup_acks * std::uint32_t{tcb.mss} : 0;
+  const std::uint32_t congestion = tcb.cc.cwnd() + limited;
+  const std::uint32_t window = std::min(snd.wnd, congestion);
+  const std::uint32_t usable = window > position ? window - position : 0;
+  const std::uint32_t length = std::min({available, usable, std::uint32_t{tcb.mss}});
+  tcb.is.cwnd_limited = available > length && congestion <= snd.wnd && length < tcb.mss;
+  fin = tcb.fin_outstanding() && length == available;
+  if (length == 0 || fin) return length;
+  if (length == tcb.mss) return length;                        // (1) a full segment
+  if (snd.nxt.before(snd.max)) return length;                  // sent before: not Nagle's business
+  if (length == available && (!tcb.is.nagle || snd.nxt == snd.una)) return length;  // (2) all there is
+  if (length >= snd.wnd_max / 2) return length;                // (3) half the largest window ever offered
+  return 0;
+}
+
+Tcp::Output Tcp::send_segment(Tcb& tcb, SeqNum seq, std::uint32_t length, bool fin) noexcept {
+  if (ip_.tx(tcb.route.interface).room() == 0) return Output::batch_full;
+  const auto position = static_cast<std::uint32_t>(seq - tcb.snd.una);
+  Packet packet = length != 0 ? tcb.queue.segment(pool_, position, length) : pool_.alloc();
+  if (!packet) return Output::no_mbuf;
+  TcpFields fields;
+  fields.sequence = seq;
+  fields.flags.bits = TcpFlags::ack;
+  // RFC 9293 MUST-61: PSH on the last segment of what is queued.
+  if (length != 0 && position + length == tcb.queue.size()) fields.flags.bits |= TcpFlags::psh;
+  if (fin) fields.flags.bits |= TcpFlags::fin;
+  const SeqNum end = seq + length + (fin ? 1u : 0u);
+  if (seq.before(tcb.snd.max)) {
+    counters_.add(Counter::tcp_retrans_segs);
+  } else {
+    counters_.add(Counter::tcp_out_segs);
+    counters_.add(Counter::tcp_out_bytes, length);
+    if (!tcb.is.rtt_timing) {
+      tcb.is.rtt_timing = true;
+      tcb.rtt_seq = end;
+      tcb.rtt_start = now_;
+    }
+  }
+  if (tcb.snd.max == tcb.snd.una && !tcb.is.probe_due) tcb.progress = now_;
+  tcb.snd.max = seq_max(tcb.snd.max, end);
+  tcb.last_sent = now_;
+  if (tcb.rto_deadline.is_never()) restart_rto(tcb);  // RFC 6298 5.1
+  return transmit(tcb, std::move(packet), fields);
+}
+
+Tcp::Output Tcp::send_empty(Tcb& tcb, SeqNum seq) noexcept {
+  if (ip_.tx(tcb.route.interface).room() == 0) return Output::batch_full;
+  Packet packet = pool_.alloc();
+  if (!packet) return Output::no_mbuf;
+  TcpFields fields;
+  fields.sequence = seq;
+  fields.flags.bits = TcpFlags::ack;
+  counters_.add(Counter::tcp_out_segs);
+  return transmit(tcb, std::move(packet), fields);
+}
+
+Tcp::Output Tcp::send_syn(Tcb& tcb) noexcept {
+  if (ip_.tx(tcb.route.interface).room() == 0) return Output::batch_full;
+  Packet packet = pool_.alloc();
+  if (!packet) return Output::no_mbuf;
+  const bool answer = tcb.state == TcpState::syn_received;
+  TcpFields fields;
+  fields.sequence = tcb.snd.iss;
+  fields.flags.bits = answer ? TcpFlags::syn | TcpFlags::ack : TcpFlags::syn;
+  fields.options.has_mss = true;  // RFC 9293 MUST-14, SHLD-5, SHLD-6
+  fields.options.mss = local_mss(tcb);
+  fields.options.has_window_scale = tcb.is.window_scaling;
+  fields.options.window_scale = receive_scale(*tcb.options);
+  // RFC 7323 2.2: the window of a SYN is not scaled.
+  const std::uint32_t window = std::min(free_receive_space(tcb), 0xffffu);
+  tcb.rcv.edge = tcb.rcv.nxt + window;
+  fields.window = static_cast<std::uint16_t>(window);
+  counters_.add(tcb.snd.max == tcb.snd.iss ? Counter::tcp_out_segs : Counter::tcp_retrans_segs);
+  if (tcb.snd.max == tcb.snd.iss) {
+    tcb.is.rtt_timing = true;
+    tcb.rtt_seq = tcb.snd.iss + 1;
+    tcb.rtt_start = tcb.progress = now_;
+  } else {
+    tcb.is.rtt_timing = false;  // Karn
+  }
+  tcb.snd.nxt = tcb.snd.max = tcb.snd.iss + 1;
+  if (tcb.rto_deadline.is_never()) restart_rto(tcb);
+  fields.acknowledgment = answer ? tcb.rcv.nxt : SeqNum();
+  stamp(tcb, fields);
+  tcb.is.ack_now = tcb.is.ack_pending = false;
+  return hand_over(tcb, std::move(packet), fields);
+}
+
+void Tcp::stamp(const Tcb& tcb, TcpFields& fields) const noexcept {
+  fields.source_port = tcb.key.local_port;
+  fields.destination_port = tcb.key.remote_port;
+  fields.options.has_timestamp = tcb.is.timestamps;
+  fields.options.ts_value = now_ms() + tcb.ts_offset;
+  // RFC 7323 3.2: TSecr is valid, and not zero, only with ACK.
+  fields.options.ts_echo = fields.flags.has(TcpFlags::ack) ? tcb.ts_recent : 0;
+}
+
+Tcp::Output Tcp::transmit(Tcb& tcb, Packet packet, TcpFields& fields) noexcept {
+  fields.acknowledgment = tcb.rcv.nxt;
+  fields.window = advertise(tcb);
+  stamp(tcb, fields);
+  tcb.is.ack_now = tcb.is.ack_pending = false;
+  tcb.rcv.unacked = 0;
+  tcb.ack_deadline = TimePoint::never();
+  return hand_over(tcb, std::move(packet), fields);
+}
+
+Tcp::Output Tcp::hand_over(Tcb& tcb, Packet packet, const TcpFields& fields) noexcept {
+  if (tcb.route.generation != ip_.route_generation() && !ip_.resolve(tcb.key.remote, tcb.route, now_)) {
+    counters_.drop(DropReason::ip_no_route);
+    return Output::done;  // the retransmission timer tries again, and gives up in the end
+  }
+  const IpSend send{.source = tcb.key.local, .destination = tcb.key.remote,
+                    .protocol = static_cast<std::uint8_t>(IpProtocol::tcp), .ttl = tcb.options->ttl, .tos = tcb.tos};
+  finish_segment(std::move(packet), fields, send, tcb.route);
+  return Output::done;
+}
+
+// Header and checksum (RFC 9293 MUST-2), by the NIC where it can.
+void Tcp::finish_segment(Packet packet, const TcpFields& fields, const IpSend& send, RouteCache& route) noexcept {
+  constexpr std::size_t checksum_offset = 16;
+  const auto header_length = static_cast<std::uint32_t>(fields.header_length());
+  std::uint8_t* header = packet.push_front(header_length);
+  POLLUX_DCHECK(header != nullptr);
+  fields.emit(header);
+  rte_mbuf* m = packet.mbuf();
+  if (ip_.offloads(route.interface).tcp_checksum) {
+    ChecksumSum pseudo;
+    pseudo.add_pseudo_header(send.source, send.destination, send.protocol, packet.size());
+    store_be16(header + checksum_offset, pseudo.folded());
+    m->ol_flags |= RTE_MBUF_F_TX_TCP_CKSUM | RTE_MBUF_F_TX_IPV4;
+    m->l4_len = header_length & 0xff;
+  } else {
+    ChecksumSum sum = sum_chain(m, 0, packet.size());
+    sum.add_pseudo_header(send.source, send.destination, send.protocol, packet.size());
+    store_be16(header + checksum_offset, sum.finish());
+  }
+  ip_.send(std::move(packet), send, route, now_);  // a drop is counted there, and repaired by the timer
+}
+
+void Tcp::send_bare(const BareSegment& segment, RouteCache& route) noexcept {
+  if (route.generation != ip_.route_generation() && !ip_.resolve(segment.key.remote, route, now_)) {
+    counters_.drop(DropReason::ip_no_route);
+    return;
+  }
+  Packet packet = pool_.alloc();
+  if (!packet) {
+    counters_.drop(DropReason::no_mbuf);
+    return;
+  }
+  TcpFields fields;
+  fields.source_port = segment.key.local_port;
+  fields.destination_port = segment.key.remote_port;
+  fields.sequence = segment.seq;
+  fields.acknowledgment = segment.ack;
+  fields.flags = segment.flags;
+  fields.window = segment.window;
+  fields.options.has_timestamp = segment.timestamps;
+  fields.options.ts_value = segment.ts_value;
+  fields.options.ts_echo = segment.ts_echo;
+  const IpSend send{.source = segment.key.local, .destination = segment.key.remote,
+                    .protocol = static_cast<std::uint8_t>(IpProtocol::tcp), .ttl = segment.ttl, .tos = segment.tos};
+  counters_.add(Counter::tcp_out_segs);
+  finish_segment(std::move(packet), fields, send, route);
+}
+
+// RFC 9293 3.10.5: the states in which the peer may still believe in the connection.
+void Tcp::send_reset(Tcb& tcb) noexcept {
+  switch (tcb.state) {
+    case TcpState::syn_received:
+    case TcpState::established:
+    case TcpState::fin_wait_1:
+    case TcpState::fin_wait_2:
+    case TcpState::close_wait:
+      break;
+    default:
+      return;
+  }
+  counters_.add(Counter::tcp_out_rsts);
+  send_bare({.key = tcb.key, .seq = tcb.snd.max, .ack = tcb.rcv.nxt, .flags = {TcpFlags::rst | TcpFlags::ack},
+             .ttl = tcb.options->ttl, .tos = tcb.tos},
+            tcb.route);
+}
+
+}  // namespace pollux

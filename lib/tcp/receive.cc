@@ -1,0 +1,80 @@
+// Delivery to the application, data that arrives out of order, and the window we advertise.
+#include <algorithm>
+
+#include "pollux/tcp/tcp.h"
+
+namespace pollux {
+
+void Tcp::deliver(Tcb& tcb, Packet payload) noexcept {
+  const std::uint32_t length = payload.size();
+  tcb.rcv.nxt += length;
+  tcb.rcv.kept += length;
+  tcb.rcv.unacked += length;
+  tcb.is.ack_pending = true;
+  // RFC 5681 4.2, RFC 9293 SHLD-19: an ACK at least for every second full-sized segment.
+  if (tcb.rcv.unacked >= 2u * tcb.recv_mss || !tcb.options->delayed_ack) tcb.is.ack_now = true;
+  counters_.add(Counter::tcp_in_bytes, length);
+  mark_dirty(tcb);
+  const TcpConn conn = handle_of(tcb);
+  tcb.handler->on_data(conn, Bytes(std::move(payload), &ledger_, conn.handle()));
+}
+
+DropReason Tcp::queue_out_of_order(Tcb& tcb, Segment& seg) noexcept {
+  // RFC 5681 4.2: a duplicate ACK for each, so that the sender can count three.
+  constexpr std::uint8_t dup_acks_max = 32;
+  if (tcb.dup_acks_due < dup_acks_max) ++tcb.dup_acks_due;
+  mark_dirty(tcb);
+  if (pool_low_) return DropReason::tcp_queue_limit;
+  bool overlapped = false;
+  const auto result = tcb.out_of_order.insert(out_of_order_, std::move(seg.payload), seg.seq,
+                                              options_.out_of_order_segments_max, overlapped);
+  if (overlapped) counters_.add(Counter::tcp_ofo_merge);
+  if (result == OutOfOrderQueue::Insert::refused) return DropReason::tcp_queue_limit;
+  if (result == OutOfOrderQueue::Insert::duplicate) return DropReason::tcp_duplicate_data;
+  counters_.add(Counter::tcp_ofo_queue);
+  return DropReason::none;
+}
+
+std::uint32_t Tcp::free_receive_space(const Tcb& tcb) const noexcept {
+  const std::uint32_t buffer = tcb.options->receive_buffer;
+  const std::uint32_t send_buffer = tcb.options->send_buffer;
+  // What an echo has sent back beyond its send buffer is still held for the peer (see TcpConn::send).
+  const std::uint32_t overdraft = tcb.queue.size() > send_buffer ? tcb.queue.size() - send_buffer : 0;
+  const std::uint32_t used = tcb.rcv.kept + overdraft;
+  const std::uint32_t space = used < buffer ? buffer - used : 0;
+  // Short of mbufs, no connection is promised more than it needs to go on.
+  return pool_low_ ? std::min(space, 2u * tcb.recv_mss) : space;
+}
+
+// RFC 9293 3.8.6.2.2: the right edge moves in steps of a segment or half the buffer, and never left.
+std::uint16_t Tcp::advertise(Tcb& tcb) noexcept {
+  RecvSpace& rcv = tcb.rcv;
+  const std::uint32_t current = rcv.window();
+  const std::uint32_t space = std::min(free_receive_space(tcb), 0xffffu << tcb.recv_scale);
+  const std::uint32_t step = std::min<std::uint32_t>(tcb.options->receive_buffer / 2, tcb.recv_mss);
+  std::uint32_t field;
+  if (space >= current + step) {
+    field = space >> tcb.recv_scale;
+  } else {
+    // Rounded up, lest the edge seem to move left by a fraction of the scale (RFC 7323 2.4).
+    field = std::min(0xffffu, (current + (1u << tcb.recv_scale) - 1) >> tcb.recv_scale);
+  }
+  if (field == 0 && rcv.unacked != 0) counters_.add(Counter::tcp_zero_window_out);
+  rcv.edge = seq_max(rcv.edge, rcv.nxt + (field << tcb.recv_scale));
+  return static_cast<std::uint16_t>(field);
+}
+
+// Called when space came free: an update is worth a segment of its own once it opens the window noticeably.
+void Tcp::consider_window_update(Tcb& tcb) noexcept {
+  const bool receiving = tcb.state == TcpState::established || tcb.state == TcpState::fin_wait_1 ||
+                         tcb.state == TcpState::fin_wait_2;
+  if (tcb.is.ack_now || !receiving) return;
+  const std::uint32_t space = free_receive_space(tcb);
+  const std::uint32_t current = tcb.rcv.window();
+  const std::uint32_t worth = std::min<std::uint32_t>(tcb.options->receive_buffer / 2, 2u * tcb.recv_mss);
+  if (space < current + worth) return;
+  tcb.is.ack_now = true;
+  mark_dirty(tcb);
+}
+
+}  // namespace pollux

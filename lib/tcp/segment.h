@@ -1,0 +1,30 @@
+// A received segment after validation: what the numbered steps of RFC 9293 3.10.7 look at.
+#pragma once
+
+#include <cstdint>
+
+#include "pollux/base/seq_num.h"
+#include "pollux/packet/packet.h"
+#include "pollux/wire/tcp.h"
+
+namespace pollux {
+
+struct Segment {
+  SeqNum seq;
+  SeqNum ack;
+  std::uint32_t length = 0;  ///< payload octets
+  std::uint32_t window = 0;  ///< as received, unscaled
+  TcpFlags flags;
+  bool has_timestamp = false;
+  std::uint32_t ts_value = 0;
+  std::uint32_t ts_echo = 0;
+  Packet payload;            ///< `length` octets; null when there are none or once they are taken
+
+  /// SEG.LEN: payload plus SYN and FIN (RFC 9293 3.4).
+  std::uint32_t sequence_length() const noexcept {
+    return length + (flags.has(TcpFlags::syn) ? 1u : 0u) + (flags.has(TcpFlags::fin) ? 1u : 0u);
+  }
+  SeqNum end() const noexcept { return seq + sequence_length(); }
+};
+
+}  // namespace pollux

@@ -1,0 +1,128 @@
+// The transmission control block of one connection (RFC 9293 3.3.1), grouped by who touches what on the
+// established path.
+#pragma once
+
+#include <cstdint>
+
+#include "pollux/base/seq_num.h"
+#include "pollux/base/slab.h"
+#include "pollux/base/time.h"
+#include "pollux/ip/ip.h"
+#include "pollux/tcp/cc/congestion_control.h"
+#include "pollux/tcp/conn.h"
+#include "pollux/tcp/flow_key.h"
+#include "pollux/tcp/options.h"
+#include "pollux/tcp/out_of_order_queue.h"
+#include "pollux/tcp/rtt_estimator.h"
+#include "pollux/tcp/send_queue.h"
+#include "pollux/timer/timer_wheel.h"
+
+namespace pollux {
+
+/// Send sequence space, RFC 9293 figure 3.
+struct SendSpace {
+  SeqNum una;            ///< oldest unacknowledged
+  SeqNum nxt;            ///< next to send; goes back to una on a retransmission timeout
+  SeqNum max;            ///< highest ever sent plus one: what an ACK may acknowledge
+  SeqNum iss;
+  std::uint32_t wnd = 0;      ///< the peer's window, scaled
+  std::uint32_t wnd_max = 0;  ///< largest it ever was (RFC 5961 5, sender SWS)
+  SeqNum wl1;            ///< segment that last updated wnd: its sequence number ...
+  SeqNum wl2;            ///< ... and acknowledgment
+};
+
+/// Receive sequence space, RFC 9293 figure 4.
+struct RecvSpace {
+  SeqNum nxt;
+  SeqNum edge;           ///< right edge of the advertised window; never moves left (SHLD-14)
+  std::uint32_t kept = 0;          ///< octets the application holds (charged Bytes)
+  std::uint32_t unacked = 0;       ///< octets received since the last ACK was sent
+  std::uint32_t window() const noexcept { return static_cast<std::uint32_t>(edge - nxt); }
+};
+
+/// What is to be sent in the next flush, and standing conditions. Bits, so that one load tells.
+struct TcbFlags {
+  bool dirty : 1 = false;            ///< in the flush list
+  bool ack_now : 1 = false;          ///< an ACK is due in the next flush
+  bool ack_pending : 1 = false;      ///< an ACK is owed, by the delayed-ACK deadline at the latest
+  bool probe_due : 1 = false;        ///< send a zero-window probe
+  bool keepalive_due : 1 = false;    ///< send a keepalive probe
+  bool retransmit_due : 1 = false;   ///< send the segment at una (fast retransmit, partial ACK)
+  bool fin_queued : 1 = false;       ///< the application closed its sending side
+  bool app_closed : 1 = false;       ///< close(): no more on_data
+  bool active_open : 1 = false;      ///< RFC 9293 MUST-11
+  bool want_writable : 1 = false;    ///< a send() was cut short
+  bool timestamps : 1 = false;       ///< negotiated (RFC 7323 3.2)
+  bool window_scaling : 1 = false;   ///< negotiated (RFC 7323 2.2)
+  bool nagle : 1 = false;
+  bool keepalive : 1 = false;
+  bool rtt_timing : 1 = false;       ///< one segment is being timed
+  bool in_recovery : 1 = false;      ///< RFC 6582 fast recovery
+  bool cwnd_limited : 1 = false;     ///< cwnd, not the application or the peer, stopped the last output
+  bool defunct : 1 = false;          ///< closed; waits for flush to free it
+  bool connected : 1 = false;        ///< on_connected was called
+  bool soft_error_told : 1 = false;  ///< R1 was reported for this outage
+  bool recover_valid : 1 = false;    ///< `recover` bars another fast retransmit until it is passed (RFC 6582 3.2)
+  bool peer_fin_known : 1 = false;   ///< a FIN arrived ahead of missing data, at `peer_fin`
+};
+
+struct Tcb : TimerNode {
+  // --- read or written for every segment
+  FlowKey key;
+  TcpState state = TcpState::closed;
+  std::uint8_t send_scale = 0;       ///< shift of windows the peer sends
+  std::uint8_t recv_scale = 0;       ///< shift of windows we send
+  std::uint8_t dup_acks = 0;         ///< consecutive duplicates received
+  std::uint8_t dup_acks_due = 0;     ///< duplicates to send in the next flush (RFC 5681 4.2: one per segment)
+  std::uint8_t backoff = 0;          ///< doublings of the RTO
+  std::uint8_t retries = 0;          ///< of the segment at una, or unanswered probes
+  std::uint8_t keepalives_sent = 0;
+  TcbFlags is;
+  std::uint16_t mss = 0;             ///< payload octets of a full segment to send, options deducted
+  std::uint16_t recv_mss = 0;        ///< what we take for a full-sized segment from the peer
+  SendSpace snd;
+  RecvSpace rcv;
+  std::uint32_t ts_recent = 0;       ///< RFC 7323 4.3
+  std::uint32_t ts_offset = 0;       ///< added to our clock in TSval
+  SendQueue queue;
+  TcpHandler* handler = nullptr;
+  std::uint64_t user_data = 0;
+  RouteCache route;
+  std::uint32_t next_dirty = Slab<int>::nil;
+  TimePoint last_received;           ///< for keepalive
+  TimePoint last_sent;               ///< of data, for the idle restart (RFC 5681 4.1)
+
+  // --- timers; never() when off. TimerNode holds the earliest or an earlier moment.
+  TimePoint rto_deadline = TimePoint::never();         ///< retransmission, persist or handshake
+  TimePoint ack_deadline = TimePoint::never();         ///< delayed ACK
+  TimePoint idle_deadline = TimePoint::never();        ///< keepalive, or FIN-WAIT-2 of an abandoned connection
+  TimePoint progress;                ///< when the oldest outstanding octet was first sent or una last moved
+
+  // --- round trips and congestion
+  CongestionControl cc;
+  RttEstimator rtt;
+  SeqNum recover;                    ///< RFC 6582
+  SeqNum rtt_seq;                    ///< the timed segment's end
+  TimePoint rtt_start;
+
+  // --- rare
+  std::uint32_t ts_recent_ms = 0;    ///< when ts_recent was set, for the 24-day rule (RFC 7323 5.5)
+  std::uint32_t hash = 0;
+  OutOfOrderQueue out_of_order;
+  SeqNum peer_fin;
+  const TcpConnOptions* options = nullptr;  ///< interned
+  std::uint32_t user_timeout_ms = 0;
+  SlabHandle listener;               ///< while SYN-RECEIVED from a passive open
+  std::uint16_t peer_mss = 0;        ///< as offered, or the default
+  std::uint8_t tos = 0;
+
+  bool synchronized() const noexcept { return state >= TcpState::established; }
+  /// Octets between SND.UNA and SND.NXT.
+  std::uint32_t in_flight() const noexcept { return static_cast<std::uint32_t>(snd.nxt - snd.una); }
+  /// Our FIN is queued and not acknowledged: it belongs behind the last octet.
+  bool fin_outstanding() const noexcept {
+    return is.fin_queued && (state == TcpState::fin_wait_1 || state == TcpState::closing || state == TcpState::last_ack);
+  }
+};
+
+}  // namespace pollux

@@ -1,0 +1,330 @@
+// The life of listeners and connections: opening, finding, ending.
+#include "pollux/tcp/tcp.h"
+
+#include <algorithm>
+#include <cstring>
+
+namespace pollux {
+namespace {
+
+Result<void> check(const TcpConnOptions& o) {
+  const auto out_of_range = [](const char* name, const char* range) {
+    return failure(ErrorCode::invalid_argument, std::string("tcp option ") + name + ": expected " + range);
+  };
+  constexpr std::uint32_t buffer_min = 4096, buffer_max = 1u << 30;
+  if (o.receive_buffer < buffer_min || o.receive_buffer > buffer_max)
+    return out_of_range("receive_buffer", "4 KiB to 1 GiB");
+  if (o.send_buffer < buffer_min || o.send_buffer > buffer_max) return out_of_range("send_buffer", "4 KiB to 1 GiB");
+  if (o.retries_max < 1 || o.retries_max > 30) return out_of_range("retries_max", "1 to 30");
+  if (o.ttl == 0) return out_of_range("ttl", "1 to 255");
+  if (o.keepalive_count == 0) return out_of_range("keepalive_count", "1 to 255");
+  if (o.keepalive_idle < Duration::from_ms(1)) return out_of_range("keepalive_idle", "at least 1 ms");
+  if (o.keepalive_interval < Duration::from_ms(1)) return out_of_range("keepalive_interval", "at least 1 ms");
+  if (o.user_timeout < Duration{} || o.user_timeout > Duration::from_s(3'000'000))
+    return out_of_range("user_timeout", "0 to 3,000,000 s");
+  return {};
+}
+
+}  // namespace
+
+Result<void> check_options(const TcpOptions& o) {
+  const auto bad = [](const char* text) { return failure(ErrorCode::invalid_argument, std::string("tcp option ") + text); };
+  if (o.connections_max == 0 || o.connections_max > (1u << 24)) return bad("connections_max: expected 1 to 16,777,216");
+  if (o.time_wait_max == 0 || o.time_wait_max > (1u << 24)) return bad("time_wait_max: expected 1 to 16,777,216");
+  if (o.listeners_max == 0 || o.listeners_max > 65535) return bad("listeners_max: expected 1 to 65,535");
+  if (o.rto_min < Duration::from_ms(1) || o.rto_min > o.rto_max) return bad("rto_min: expected 1 ms to rto_max");
+  if (o.rto_max > Duration::from_s(3600)) return bad("rto_max: expected at most 1 h");
+  if (o.rto_initial < o.rto_min || o.rto_initial > o.rto_max) return bad("rto_initial: expected rto_min to rto_max");
+  if (o.msl < Duration::from_ms(1) || o.msl > Duration::from_s(120)) return bad("msl: expected 1 ms to 120 s");
+  // RFC 9293 MUST-40
+  if (o.delayed_ack_max < Duration{} || o.delayed_ack_max >= Duration::from_ms(500))
+    return bad("delayed_ack_max: expected below 500 ms");
+  if (o.fin_wait_2_max < Duration::from_ms(1)) return bad("fin_wait_2_max: expected at least 1 ms");
+  if (o.initial_window_segments == 0) return bad("initial_window_segments: expected 1 to 255");
+  if (o.ephemeral_port_first == 0 || o.ephemeral_port_first > o.ephemeral_port_last)
+    return bad("ephemeral_port_first: expected 1 to ephemeral_port_last");
+  if (o.out_of_order_total_max == 0) return bad("out_of_order_total_max: expected at least 1");
+  return check(o.conn);
+}
+
+Tcp::Tcp(const TcpOptions& options, const TcpSecrets& secrets, Ip& ip, PacketPool pool, Counters& counters, Rng& rng,
+         TimePoint now)
+    : options_(options),
+      secrets_(secrets),
+      ip_(ip),
+      pool_(pool),
+      counters_(counters),
+      rng_(rng),
+      now_(now),
+      tcbs_(options.connections_max),
+      time_wait_(options.time_wait_max),
+      flows_(options.connections_max + options.time_wait_max),
+      listeners_(options.listeners_max),
+      listener_index_(options.listeners_max),
+      out_of_order_(options.out_of_order_total_max),
+      timers_(now),
+      pool_checked_at_(now) {
+  ledger_.release = on_charge_released;
+  ledger_.tcp = this;
+}
+
+Tcp::~Tcp() {
+  tcbs_.for_each([this](std::uint32_t, Tcb& tcb) {
+    timers_.cancel(tcb);
+    tcb.out_of_order.clear(out_of_order_);
+  });
+}
+
+// --- Opening -------------------------------------------------------------------------------------------------
+
+Result<const TcpConnOptions*> Tcp::intern(const TcpConnOptions& options) {
+  if (auto ok = check(options); !ok) return tl::unexpected(ok.error());
+  for (const auto& set : option_sets_)
+    if (*set == options) return set.get();
+  if (option_sets_.size() == option_sets_max)
+    return failure(ErrorCode::limit_reached, "more than 64 different sets of tcp connection options");
+  option_sets_.push_back(std::make_unique<const TcpConnOptions>(options));
+  return option_sets_.back().get();
+}
+
+Result<TcpListener> Tcp::listen(const TcpListenOptions& options, TcpHandler& handler) {
+  const Endpoint at{options.address, options.port};
+  if (options.port == 0) return failure(ErrorCode::invalid_argument, "listen: port 0; expected 1 to 65535");
+  if (options.backlog == 0) return failure(ErrorCode::invalid_argument, "listen: backlog 0; expected at least 1");
+  if (!options.address.is_unspecified() && !ip_.is_local(options.address))
+    return failure(ErrorCode::address_unavailable, "listen on " + at.to_string() + ": not an address of this stack");
+  const auto taken = listener_index_.find(port_hash(options.port), [&](std::uint32_t i) {
+    return listeners_[i].port == options.port && listeners_[i].address == options.address;
+  });
+  if (taken != HashIndex::not_found)
+    return failure(ErrorCode::address_in_use, "listen on " + at.to_string() + ": a listener is there already");
+  auto conn = intern(options.conn.value_or(options_.conn));
+  if (!conn) return tl::unexpected(conn.error());
+
+  const std::uint32_t index =
+      listeners_.emplace(Listener{options.address, options.port, options.backlog, 0, &handler, *conn});
+  if (index == Slab<Listener>::nil)
+    return failure(ErrorCode::limit_reached, "listen on " + at.to_string() + ": tcp.listeners_max listeners are open");
+  POLLUX_CHECK(listener_index_.insert(port_hash(options.port), index), "listener index smaller than its slab");
+  return TcpListener(this, listeners_.handle(index));
+}
+
+Result<TcpConn> Tcp::connect(const TcpConnectOptions& options, TcpHandler& handler) {
+  const std::string what = "connect to " + options.remote.to_string() + ": ";
+  if (options.remote.port == 0) return failure(ErrorCode::invalid_argument, what + "port 0; expected 1 to 65535");
+  // RFC 9293 MUST-46: refuse broadcast and multicast destinations.
+  if (options.remote.address.is_unspecified() || ip_.is_group(options.remote.address))
+    return failure(ErrorCode::invalid_argument, what + "not a unicast address");
+  FlowKey key{options.local.address, options.remote.address, options.local.port, options.remote.port};
+  if (key.local.is_unspecified()) {
+    // RFC 9293 MUST-44: the IP layer picks the source address before the SYN.
+    const auto source = ip_.source_for(key.remote);
+    if (!source) return failure(ErrorCode::no_route, what + "no route");
+    key.local = *source;
+  } else if (!ip_.is_local(key.local)) {
+    return failure(ErrorCode::address_unavailable, what + key.local.to_string() + " is not an address of this stack");
+  }
+  if (ip_.is_local(key.remote)) return failure(ErrorCode::no_route, what + "connections to the stack itself have no route");
+  RouteCache route;
+  if (!ip_.resolve(key.remote, route, now_)) return failure(ErrorCode::no_route, what + "no route");
+  auto conn = intern(options.conn.value_or(options_.conn));
+  if (!conn) return tl::unexpected(conn.error());
+
+  if (key.local_port == 0) {
+    key.local_port = pick_port(key);
+    if (key.local_port == 0)
+      return failure(ErrorCode::limit_reached, what + "every port of tcp.ephemeral_port_first..last is in use");
+  } else if (find_flow(key, key.hash(secrets_.flow_hash_seed)) != HashIndex::not_found) {
+    return failure(ErrorCode::address_in_use, what + "local port " + std::to_string(key.local_port) + " is in use for it");
+  }
+  Tcb* tcb = create(key, key.hash(secrets_.flow_hash_seed), handler, **conn);
+  if (tcb == nullptr) return failure(ErrorCode::limit_reached, what + "tcp.connections_max connections are open");
+  tcb->route = route;
+  tcb->state = TcpState::syn_sent;
+  tcb->is.active_open = true;
+  tcb->is.timestamps = (*conn)->timestamps;        // offered; the SYN's answer decides
+  tcb->is.window_scaling = (*conn)->window_scaling;
+  tcb->rcv.edge = tcb->rcv.nxt;
+  counters_.add(Counter::tcp_active_opens);
+  mark_dirty(*tcb);
+  return handle_of(*tcb);
+}
+
+std::uint16_t Tcp::pick_port(const FlowKey& key) noexcept {
+  // RFC 6056 3.3.1: a random start, then the next free one for this destination.
+  const std::uint32_t first = options_.ephemeral_port_first;
+  const std::uint32_t count = options_.ephemeral_port_last - first + 1u;
+  FlowKey candidate = key;
+  const std::uint32_t start = rng_.below(count);
+  for (std::uint32_t i = 0; i < count; ++i) {
+    candidate.local_port = static_cast<std::uint16_t>(first + (start + i) % count);
+    if (find_flow(candidate, candidate.hash(secrets_.flow_hash_seed)) == HashIndex::not_found)
+      return candidate.local_port;
+  }
+  return 0;
+}
+
+SeqNum Tcp::initial_sequence(const FlowKey& key, std::uint32_t& ts_offset) const noexcept {
+  std::uint8_t input[36];
+  std::memcpy(input, key.local.octets().data(), 16);
+  std::memcpy(input + 16, key.remote.octets().data(), 16);
+  store_be16(input + 32, key.local_port);
+  store_be16(input + 34, key.remote_port);
+  const std::uint64_t f = siphash24(secrets_.isn_key, input);
+  ts_offset = static_cast<std::uint32_t>(f >> 32);
+  // RFC 9293 3.4.1 and RFC 6528 3: ISN = M + F(4-tuple, secret), M ticking every 4 microseconds.
+  return SeqNum(static_cast<std::uint32_t>(f) + static_cast<std::uint32_t>(now_.us() / 4));
+}
+
+Tcb* Tcp::create(const FlowKey& key, std::uint32_t hash, TcpHandler& handler, const TcpConnOptions& options) noexcept {
+  const std::uint32_t index = tcbs_.emplace();
+  if (index == Slab<Tcb>::nil) return nullptr;
+  POLLUX_CHECK(flows_.insert(hash, index), "flow index smaller than the tables it serves");
+  Tcb& tcb = tcbs_[index];
+  tcb.key = key;
+  tcb.hash = hash;
+  tcb.handler = &handler;
+  tcb.options = &options;
+  tcb.is.nagle = options.nagle;
+  tcb.is.keepalive = options.keepalive;
+  tcb.tos = options.tos;
+  tcb.user_timeout_ms = static_cast<std::uint32_t>(options.user_timeout.ms());
+  tcb.snd.iss = initial_sequence(key, tcb.ts_offset);
+  tcb.snd.una = tcb.snd.nxt = tcb.snd.max = tcb.snd.iss;
+  tcb.last_received = tcb.last_sent = tcb.progress = now_;
+  return &tcb;
+}
+
+// --- Finding -------------------------------------------------------------------------------------------------
+
+std::uint32_t Tcp::find_flow(const FlowKey& key, std::uint32_t hash) const noexcept {
+  return flows_.find(hash, [&](std::uint32_t ref) {
+    if ((ref & time_wait_tag) != 0) return time_wait_[ref & ~time_wait_tag].key == key;
+    return tcbs_[ref].key == key;
+  });
+}
+
+Tcp::Listener* Tcp::find_listener(const IpAddress& local, std::uint16_t port) noexcept {
+  const auto on = [&](const IpAddress& address) -> Listener* {
+    const std::uint32_t i = listener_index_.find(port_hash(port), [&](std::uint32_t candidate) {
+      return listeners_[candidate].port == port && listeners_[candidate].address == address;
+    });
+    return i == HashIndex::not_found ? nullptr : &listeners_[i];
+  };
+  if (Listener* exact = on(local)) return exact;
+  return on(IpAddress());
+}
+
+Tcb* Tcp::find(SlabHandle handle) noexcept {
+  Tcb* tcb = tcbs_.find(handle);
+  return tcb == nullptr || tcb->is.defunct ? nullptr : tcb;
+}
+
+// --- Living --------------------------------------------------------------------------------------------------
+
+void Tcp::leave_half_open(Tcb& tcb) noexcept {
+  if (Listener* listener = listeners_.find(tcb.listener)) --listener->half_open;
+  tcb.listener = {};
+}
+
+void Tcp::established(Tcb& tcb) noexcept {
+  leave_half_open(tcb);
+  tcb.state = TcpState::established;
+  if (tcb.retries != 0) tcb.rtt.note_lost_syn();
+  tcb.retries = tcb.backoff = 0;
+  // RFC 6298 5.7: after a lost SYN the first data segments start from an RTO of 3 s unless a sample came.
+  const std::uint32_t initial_window =
+      std::min<std::uint32_t>(options_.initial_window_segments * std::uint32_t{tcb.mss},
+                              std::max<std::uint32_t>(2u * tcb.mss, 14600));  // RFC 6928 2
+  tcb.cc = CongestionControl(NewReno(tcb.mss, initial_window));
+  tcb.recover = tcb.snd.iss;
+  tcb.is.connected = true;
+  arm_keepalive(tcb);
+  tcb.handler->on_connected(handle_of(tcb));
+  if (tcb.state == TcpState::established && tcb.is.fin_queued) tcb.state = TcpState::fin_wait_1;
+  if (tcb.queue.size() != 0 || tcb.is.fin_queued) mark_dirty(tcb);
+}
+
+// --- Ending --------------------------------------------------------------------------------------------------
+
+void Tcp::detach(Tcb& tcb) noexcept {
+  leave_half_open(tcb);
+  timers_.cancel(tcb);
+  tcb.rto_deadline = tcb.ack_deadline = tcb.idle_deadline = TimePoint::never();
+  tcb.queue.clear();
+  tcb.out_of_order.clear(out_of_order_);
+}
+
+void Tcp::finish(Tcb& tcb, CloseReason reason) noexcept {
+  flows_.erase(tcb.hash, tcbs_.index_of(tcb));
+  detach(tcb);
+  counters_.add(Counter::tcp_closed);
+  if (!tcb.is.connected) counters_.add(Counter::tcp_attempt_fails);
+  const bool told = tcb.is.active_open || tcb.is.connected;  // a passive half-open one was never shown
+  tcb.state = TcpState::closed;
+  if (told) tcb.handler->on_closed(handle_of(tcb), reason);
+  tcb.is.defunct = true;
+  ++defunct_count_;
+  mark_dirty(tcb);  // the next flush frees the slot: whoever called us may still look at it
+}
+
+void Tcp::enter_time_wait(Tcb& tcb) noexcept {
+  counters_.add(Counter::tcp_time_wait);
+  if (time_wait_.full()) {
+    counters_.add(Counter::tcp_time_wait_overflow);
+    const std::uint32_t oldest = time_wait_.oldest();
+    flows_.erase(time_wait_[oldest].hash, oldest | time_wait_tag);
+    time_wait_.remove(oldest);
+  }
+  TimeWait entry;
+  entry.key = tcb.key;
+  entry.hash = tcb.hash;
+  entry.snd_nxt = tcb.snd.max;
+  entry.rcv_nxt = tcb.rcv.nxt;
+  entry.ts_recent = tcb.ts_recent;
+  entry.ts_offset = tcb.ts_offset;
+  entry.timestamps = tcb.is.timestamps;
+  entry.window = advertise(tcb);
+  entry.ttl = tcb.options->ttl;
+  entry.tos = tcb.tos;
+  entry.route = tcb.route;
+  entry.expiry = now_ + options_.msl * 2;
+  BareSegment ack{.key = tcb.key, .seq = tcb.snd.max, .ack = tcb.rcv.nxt, .flags = {TcpFlags::ack},
+                  .window = entry.window, .ttl = entry.ttl, .tos = entry.tos, .timestamps = entry.timestamps,
+                  .ts_value = now_ms() + entry.ts_offset, .ts_echo = entry.ts_recent};
+  const bool ack_owed = tcb.is.ack_now || tcb.is.ack_pending;
+  finish(tcb, CloseReason::normal);
+  const std::uint32_t index = time_wait_.add(entry);
+  POLLUX_CHECK(flows_.insert(entry.hash, index | time_wait_tag), "flow index smaller than the tables it serves");
+  if (ack_owed) send_bare(ack, time_wait_[index].route);
+}
+
+void Tcp::start_drain() noexcept {
+  draining_ = true;
+  tcbs_.for_each([this](std::uint32_t, Tcb& tcb) {
+    if (tcb.state == TcpState::syn_received && !tcb.is.active_open) {
+      send_reset(tcb);
+      finish(tcb, CloseReason::stack_stopped);
+    }
+  });
+}
+
+void Tcp::abort_all(TimePoint now) noexcept {
+  now_ = now;
+  tcbs_.for_each([this](std::uint32_t, Tcb& tcb) {
+    if (tcb.is.defunct) return;
+    send_reset(tcb);
+    finish(tcb, CloseReason::stack_stopped);
+  });
+}
+
+void Tcp::on_charge_released(ChargeLedger& ledger, SlabHandle owner, std::uint32_t octets) noexcept {
+  Tcp& tcp = *static_cast<Ledger&>(ledger).tcp;
+  Tcb* tcb = tcp.find(owner);
+  if (tcb == nullptr || tcb->state == TcpState::closed) return;
+  POLLUX_DCHECK(tcb->rcv.kept >= octets);
+  tcb->rcv.kept -= octets;
+  tcp.consider_window_update(*tcb);
+}
+
+}  // namespace pollux

@@ -1,0 +1,232 @@
+// One core's TCP (RFC 9293): listeners, connections, TIME-WAIT, timers. The class is the table of contents; each
+// group of private functions has a file of its own, named in the comment above it.
+#pragma once
+
+#include <cstdint>
+#include <memory>
+#include <vector>
+
+#include "pollux/base/counters.h"
+#include "pollux/base/hash_index.h"
+#include "pollux/base/result.h"
+#include "pollux/base/rng.h"
+#include "pollux/base/siphash.h"
+#include "pollux/base/slab.h"
+#include "pollux/base/time.h"
+#include "pollux/ip/ip.h"
+#include "pollux/packet/bytes.h"
+#include "pollux/tcp/conn.h"
+#include "pollux/tcp/options.h"
+#include "pollux/tcp/segment.h"
+#include "pollux/tcp/tcb.h"
+#include "pollux/tcp/time_wait.h"
+#include "pollux/timer/timer_wheel.h"
+#include "pollux/wire/icmpv4.h"
+
+namespace pollux {
+
+/// Peers must not learn these; see StackSecrets.
+struct TcpSecrets {
+  SipKey isn_key;
+  std::uint64_t flow_hash_seed = 0;
+};
+
+/// Checks what an operator may set; the Error names the option and its range.
+Result<void> check_options(const TcpOptions& options);
+
+/// Not thread-safe: one core's. `Stack` drives it; applications call listen(), connect() and the handles.
+/// `now` is what the last input(), advance() or flush() was given.
+class Tcp {
+ public:
+  Tcp(const TcpOptions& options, const TcpSecrets& secrets, Ip& ip, PacketPool pool, Counters& counters, Rng& rng,
+      TimePoint now);
+  ~Tcp();
+  Tcp(const Tcp&) = delete;
+  Tcp& operator=(const Tcp&) = delete;
+
+  /// Opens a listener; `handler` must outlive it and every connection it accepts. Errors: port 0, address not
+  /// ours, address and port already listened on, listeners_max reached, bad connection options.
+  Result<TcpListener> listen(const TcpListenOptions& options, TcpHandler& handler);
+  /// Starts a connection; on_connected or on_closed follows. send() may be called at once: it queues. Errors: no
+  /// route, group destination (MUST-46), address not ours, local port taken, ports or connections exhausted.
+  Result<TcpConn> connect(const TcpConnectOptions& options, TcpHandler& handler);
+
+  // --- For Stack ------------------------------------------------------------------------------------------
+  void input(RxPacket packet, TimePoint now) noexcept;
+  /// An ICMP error that quotes one of our segments; `mtu` is the next hop's of fragmentation_needed.
+  DropReason icmp_error(const QuotedPacket& quoted, Icmpv4Type type, std::uint8_t code, std::uint16_t mtu,
+                        TimePoint now) noexcept;
+  void advance(TimePoint now) noexcept;
+  void flush(TimePoint now) noexcept;
+  TimePoint next_deadline() const noexcept;
+  void start_drain() noexcept;
+  void abort_all(TimePoint now) noexcept;
+
+  /// Connections that exist, TIME-WAIT not included.
+  std::uint32_t connection_count() const noexcept { return tcbs_.size() - defunct_count_; }
+  std::uint32_t time_wait_count() const noexcept { return time_wait_.size(); }
+  /// Octets of memory one established connection takes while idle: its slot and its share of the flow table.
+  static constexpr std::size_t idle_connection_bytes() noexcept { return Slab<Tcb>::slot_bytes() + 2 * 8; }
+
+ private:
+  friend class TcpConn;
+  friend class TcpListener;
+
+  struct Listener {
+    IpAddress address;
+    std::uint16_t port = 0;
+    std::uint32_t backlog = 0;
+    std::uint32_t half_open = 0;
+    TcpHandler* handler = nullptr;
+    const TcpConnOptions* conn = nullptr;
+  };
+  struct Ledger : ChargeLedger {
+    Tcp* tcp = nullptr;
+  };
+  /// Fields of a segment that is sent without a connection's state: RSTs, TIME-WAIT's ACKs.
+  struct BareSegment {
+    FlowKey key;
+    SeqNum seq;
+    SeqNum ack;
+    TcpFlags flags;
+    std::uint16_t window = 0;
+    std::uint8_t ttl = 64;
+    std::uint8_t tos = 0;
+    bool timestamps = false;
+    std::uint32_t ts_value = 0;
+    std::uint32_t ts_echo = 0;
+  };
+
+  static constexpr std::uint32_t time_wait_tag = 0x80000000u;
+  static constexpr std::uint32_t timers_per_advance = 1024;
+  static constexpr std::uint32_t segments_per_turn = 64;  // of one connection; then the next one's turn
+  static constexpr std::size_t option_sets_max = 64;
+
+  // tcp.cc: life of listeners and connections
+  static std::uint32_t port_hash(std::uint16_t port) noexcept { return port * 0x9e3779b1u; }
+  Result<const TcpConnOptions*> intern(const TcpConnOptions& options);
+  std::uint32_t find_flow(const FlowKey& key, std::uint32_t hash) const noexcept;
+  Listener* find_listener(const IpAddress& local, std::uint16_t port) noexcept;
+  Tcb* find(SlabHandle handle) noexcept;
+  TcpConn handle_of(const Tcb& tcb) noexcept { return {this, tcbs_.handle(tcbs_.index_of(tcb))}; }
+  Tcb* create(const FlowKey& key, std::uint32_t hash, TcpHandler& handler, const TcpConnOptions& options) noexcept;
+  std::uint16_t pick_port(const FlowKey& key) noexcept;
+  SeqNum initial_sequence(const FlowKey& key, std::uint32_t& ts_offset) const noexcept;
+  void finish(Tcb& tcb, CloseReason reason) noexcept;
+  void detach(Tcb& tcb) noexcept;
+  void enter_time_wait(Tcb& tcb) noexcept;
+  void leave_half_open(Tcb& tcb) noexcept;
+  void established(Tcb& tcb) noexcept;
+  static void on_charge_released(ChargeLedger& ledger, SlabHandle owner, std::uint32_t octets) noexcept;
+
+  // conn.cc: the application's calls
+  SendResult send(SlabHandle handle, Bytes& bytes) noexcept;
+  SendResult send_copy(SlabHandle handle, std::span<const std::uint8_t> bytes) noexcept;
+  void shutdown_send(Tcb& tcb) noexcept;
+  void close(SlabHandle handle) noexcept;
+  void abort(SlabHandle handle, CloseReason reason) noexcept;
+  std::uint32_t send_space(const Tcb& tcb) const noexcept;
+  void close_listener(SlabHandle handle) noexcept;
+
+  // input.cc: validation, demultiplexing, segments without a connection
+  DropReason parse(RxPacket& packet, FlowKey& key, Segment& seg, TcpOptionValues& options) noexcept;
+  DropReason input_connection(Tcb& tcb, Segment& seg, const TcpOptionValues& options) noexcept;
+  DropReason input_no_connection(const FlowKey& key, const Segment& seg) noexcept;
+  DropReason input_time_wait(std::uint32_t index, Segment& seg, const TcpOptionValues& options) noexcept;
+
+  // handshake.cc: LISTEN, SYN-SENT, SYN-RECEIVED
+  DropReason input_listen(Listener& listener, const FlowKey& key, std::uint32_t hash, const Segment& seg,
+                          const TcpOptionValues& options) noexcept;
+  DropReason input_syn_sent(Tcb& tcb, Segment& seg, const TcpOptionValues& options) noexcept;
+  void apply_syn_options(Tcb& tcb, const Segment& seg, const TcpOptionValues& options) noexcept;
+  std::uint16_t local_mss(const Tcb& tcb) const noexcept;
+  static std::uint8_t receive_scale(const TcpConnOptions& options) noexcept;
+
+  // established.cc: the numbered steps for synchronized states and SYN-RECEIVED
+  static bool is_predicted(const Tcb& tcb, const Segment& seg) noexcept;
+  DropReason fast_path(Tcb& tcb, Segment& seg) noexcept;
+  DropReason established_input(Tcb& tcb, Segment& seg) noexcept;
+  DropReason check_sequence(Tcb& tcb, Segment& seg) noexcept;
+  DropReason check_reset(Tcb& tcb, const Segment& seg) noexcept;
+  DropReason check_syn(Tcb& tcb, const Segment& seg) noexcept;
+  DropReason check_ack(Tcb& tcb, const Segment& seg) noexcept;
+  DropReason process_text(Tcb& tcb, Segment& seg) noexcept;
+  DropReason process_fin(Tcb& tcb) noexcept;
+  void challenge(Tcb& tcb) noexcept;
+
+  // ack.cc: what an acceptable ACK changes (RFC 9293 3.10.7.4 fifth, RFC 5681, RFC 6298, RFC 6582)
+  void update_window(Tcb& tcb, const Segment& seg) noexcept;
+  void acknowledged(Tcb& tcb, const Segment& seg) noexcept;
+  void duplicate_ack(Tcb& tcb) noexcept;
+  void update_recovery(Tcb& tcb, std::uint32_t acked) noexcept;
+  void sample_rtt(Tcb& tcb, const Segment& seg) noexcept;
+  void our_fin_acknowledged(Tcb& tcb) noexcept;
+
+  // receive.cc: delivery, out-of-order data, the window we advertise
+  void deliver(Tcb& tcb, Packet payload) noexcept;
+  DropReason queue_out_of_order(Tcb& tcb, Segment& seg) noexcept;
+  std::uint32_t free_receive_space(const Tcb& tcb) const noexcept;
+  std::uint16_t advertise(Tcb& tcb) noexcept;
+  void consider_window_update(Tcb& tcb) noexcept;
+
+  // output.cc: what leaves, and when
+  enum class Output : std::uint8_t { done, more, batch_full, no_mbuf };
+  void mark_dirty(Tcb& tcb) noexcept;
+  void check_pool() noexcept;
+  Output output(Tcb& tcb) noexcept;
+  Output output_repair(Tcb& tcb) noexcept;
+  Output output_data(Tcb& tcb) noexcept;
+  std::uint32_t sendable(Tcb& tcb, bool& fin) const noexcept;
+  Output send_segment(Tcb& tcb, SeqNum seq, std::uint32_t length, bool fin) noexcept;
+  Output send_empty(Tcb& tcb, SeqNum seq) noexcept;
+  Output send_syn(Tcb& tcb) noexcept;
+  void stamp(const Tcb& tcb, TcpFields& fields) const noexcept;
+  Output transmit(Tcb& tcb, Packet packet, TcpFields& fields) noexcept;
+  Output hand_over(Tcb& tcb, Packet packet, const TcpFields& fields) noexcept;
+  void finish_segment(Packet packet, const TcpFields& fields, const IpSend& send, RouteCache& route) noexcept;
+  void send_bare(const BareSegment& segment, RouteCache& route) noexcept;
+  void send_reset(Tcb& tcb) noexcept;
+
+  // timers.cc
+  void set_deadline(Tcb& tcb, TimePoint& deadline, TimePoint when) noexcept;
+  void on_timer(Tcb& tcb) noexcept;
+  void on_retransmission_timeout(Tcb& tcb) noexcept;
+  void on_idle_timeout(Tcb& tcb) noexcept;
+  void restart_rto(Tcb& tcb) noexcept;
+  Duration current_rto(const Tcb& tcb) const noexcept;
+  void arm_keepalive(Tcb& tcb) noexcept;
+  RttLimits rtt_limits() const noexcept { return {options_.rto_initial, options_.rto_min, options_.rto_max}; }
+  std::uint32_t now_ms() const noexcept { return static_cast<std::uint32_t>(now_.ms()); }
+
+  TcpOptions options_;
+  TcpSecrets secrets_;
+  Ip& ip_;
+  PacketPool pool_;
+  Counters& counters_;
+  Rng& rng_;
+  TimePoint now_;
+
+  Slab<Tcb> tcbs_;
+  TimeWaitTable time_wait_;
+  HashIndex flows_;               // refs: tcbs_ index, or time_wait_tag | time_wait_ index
+  Slab<Listener> listeners_;
+  HashIndex listener_index_;      // by port
+  OutOfOrderSlab out_of_order_;
+  TimerWheel timers_;
+  Ledger ledger_;
+  std::vector<std::unique_ptr<const TcpConnOptions>> option_sets_;
+
+  std::uint32_t dirty_head_ = Slab<Tcb>::nil;
+  std::uint32_t dirty_tail_ = Slab<Tcb>::nil;
+  std::uint32_t dirty_count_ = 0;
+  std::uint32_t defunct_count_ = 0;
+  TimePoint blocked_until_;       // no mbufs: flush waits this long before it tries again
+  TimePoint pool_checked_at_;
+  bool timers_pending_ = false;   // the last advance() ran out of budget
+  bool pool_low_ = false;
+  bool draining_ = false;
+  std::int64_t challenge_second_ = -1;
+  std::uint32_t challenges_this_second_ = 0;
+};
+
+}  // namespace pollux
