@@ -1,0 +1,73 @@
+// The other end of the wire in fuzz_stack: knows from what the stack sent where each flow stands, so that a
+// few input octets make a segment that the stack accepts, or one that is off by a little. Also judges what
+// the stack sends.
+#pragma once
+
+#include <array>
+#include <cstdint>
+#include <utility>
+#include <vector>
+
+#include "fuzz.h"
+#include "support/frame.h"
+
+namespace pollux::fuzz {
+
+/// The TCP connection between two ports, as seen on the wire.
+struct Flow {
+  std::uint16_t local_port = 0;   // the stack's
+  std::uint16_t remote_port = 0;  // the peer's
+  bool syn_seen = false;
+  std::uint32_t isn = 0;       // of the stack
+  std::uint32_t next = 0;      // behind the last octet the stack sent: what the peer acknowledges
+  std::uint32_t wanted = 0;    // what the stack acknowledged last: what the peer sends next
+  std::uint32_t ts_value = 0;  // the stack's last timestamp
+
+  /// The last octet the stack sent at each position: a retransmission must carry the same one.
+  struct Sent {
+    std::uint32_t seq = 0;
+    std::uint8_t octet = 0;
+    bool valid = false;
+  };
+  std::array<Sent, 4096> sent{};
+};
+
+class StackPeer {
+ public:
+  static constexpr std::uint16_t mtu = 1500;
+  static constexpr std::size_t flows_max = 16;
+
+  static const test::LinkIds to_stack;
+  /// The octet that the peer sends at sequence number `seq`: what arrives at an application counts up by one.
+  static std::uint8_t payload_octet(std::uint32_t seq) noexcept { return static_cast<std::uint8_t>(seq); }
+
+  /// Learns from a frame that the stack sent; aborts when a correct stack cannot have sent it.
+  void observe(test::FrameView frame);
+  /// What the peer's link answers by itself (ARP replies), to be fed to the stack.
+  std::vector<test::Frame> take_answers() { return std::exchange(answers_, {}); }
+
+  test::Frame tcp_segment(Reader& in);
+  test::Frame udp_datagram(Reader& in);
+  test::Frame icmp_echo(Reader& in);
+  test::Frame icmp_error(Reader& in);
+  test::Frame arp(Reader& in);
+  /// Right Ethernet and IPv4 headers around whatever the input says.
+  test::Frame ip_packet(Reader& in);
+
+  /// True once a frame was made whose TCP payload need not follow payload_octet().
+  bool may_have_forged() const noexcept { return forged_; }
+  void note_forgery() noexcept { forged_ = true; }
+
+ private:
+  Flow& flow(std::uint16_t local_port, std::uint16_t remote_port);
+  Flow& choose_flow(std::uint8_t selector);
+  void observe_tcp(const test::Decoded& segment);
+
+  std::vector<Flow> flows_;
+  std::size_t oldest_ = 0;
+  std::vector<test::Frame> answers_;
+  std::uint32_t ts_clock_ = 1;
+  bool forged_ = false;
+};
+
+}  // namespace pollux::fuzz
