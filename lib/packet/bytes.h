@@ -60,10 +60,13 @@ class Bytes {
   template <typename F>
   void for_each_piece(F&& f) const {
     for (const rte_mbuf* m = packet_.mbuf(); m != nullptr; m = m->next)
-      if (m->data_len != 0) f(std::span<const std::uint8_t>(rte_pktmbuf_mtod(m, const std::uint8_t*), m->data_len));
+      if (m->data_len != 0)
+        f(std::span<const std::uint8_t>(rte_pktmbuf_mtod(m, const std::uint8_t*), m->data_len));
   }
   /// Copies octets [offset, offset + out.size()), which must be within.
-  void copy_out(std::uint32_t offset, std::span<std::uint8_t> out) const noexcept { packet_.copy_out(offset, out); }
+  void copy_out(std::uint32_t offset, std::span<std::uint8_t> out) const noexcept {
+    packet_.copy_out(offset, out);
+  }
   /// A std::string copy, for tests and text protocols.
   std::string to_string() const;
 
@@ -87,7 +90,8 @@ class Bytes {
   bool is_charged_to(const ChargeLedger* ledger, SlabHandle owner) const noexcept {
     return ledger_ == ledger && ledger_ != nullptr && owner_ == owner;
   }
-  /// For the ledger's owner: takes the packet without telling the ledger, which has settled the charge itself.
+  /// For the ledger's owner: takes the packet without telling the ledger, which has settled the charge
+  /// itself.
   [[nodiscard]] Packet detach() noexcept {
     ledger_ = nullptr;
     return std::move(packet_);

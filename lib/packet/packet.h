@@ -52,8 +52,8 @@ class Packet {
     if (!is_writable(head_) || n > rte_pktmbuf_headroom(head_)) return nullptr;
     return reinterpret_cast<std::uint8_t*>(rte_pktmbuf_prepend(head_, static_cast<std::uint16_t>(n)));
   }
-  /// Adds `n` octets at the end of the last segment and returns their address, or nullptr when its tailroom is too
-  /// small or its buffer is shared.
+  /// Adds `n` octets at the end of the last segment and returns their address, or nullptr when its tailroom
+  /// is too small or its buffer is shared.
   std::uint8_t* push_back(std::uint32_t n) noexcept {
     rte_mbuf* const last = rte_pktmbuf_lastseg(head_);
     if (!is_writable(last) || n > rte_pktmbuf_tailroom(last)) return nullptr;

@@ -9,7 +9,8 @@ Packet PacketPool::reference(rte_mbuf& of, std::uint32_t offset, std::uint32_t l
   POLLUX_DCHECK(offset + length <= of.data_len);
   rte_mbuf* const clone = rte_pktmbuf_alloc(clones_);
   if (clone == nullptr) return Packet();
-  rte_pktmbuf_attach(clone, &of);  // takes its reference on the mbuf that owns the buffer, not on another clone
+  rte_pktmbuf_attach(clone,
+                     &of);  // takes its reference on the mbuf that owns the buffer, not on another clone
   clone->data_off = static_cast<std::uint16_t>(of.data_off + offset);
   clone->data_len = static_cast<std::uint16_t>(length);
   clone->pkt_len = length;

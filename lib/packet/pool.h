@@ -25,9 +25,9 @@ class PacketPool {
   Packet reference(rte_mbuf& of, std::uint32_t offset, std::uint32_t length) noexcept;
   /// Copies `bytes` into freshly allocated, chained mbufs; null (nothing leaked) when exhausted.
   Packet copy_of(std::span<const std::uint8_t> bytes) noexcept;
-  /// Splits `packet`, 0 < n < packet.size(): returns its first `n` octets and leaves the rest in `packet`. Payload
-  /// is not copied: only an mbuf that the cut goes through is referenced from both sides, so neither side of such
-  /// a cut can be written. Null, with `packet` unchanged, when the clone pool is exhausted.
+  /// Splits `packet`, 0 < n < packet.size(): returns its first `n` octets and leaves the rest in `packet`.
+  /// Payload is not copied: only an mbuf that the cut goes through is referenced from both sides, so neither
+  /// side of such a cut can be written. Null, with `packet` unchanged, when the clone pool is exhausted.
   Packet split_front(Packet& packet, std::uint32_t n) noexcept;
 
   /// Payload octets one data mbuf holds behind its headroom.

@@ -10,7 +10,9 @@ namespace {
 constexpr std::int64_t tick_bias = std::int64_t{1} << 47;
 constexpr std::uint64_t last_tick = (std::uint64_t{1} << 48) - 1;
 
-void make_empty(TimerNode& list) noexcept { list.prev = list.next = &list; }
+void make_empty(TimerNode& list) noexcept {
+  list.prev = list.next = &list;
+}
 
 void push_back(TimerNode& list, TimerNode& node) noexcept {
   node.prev = list.prev;

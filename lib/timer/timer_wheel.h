@@ -1,6 +1,6 @@
 // A hierarchical timer wheel (Varghese and Lauck): O(1) arm and cancel, intrusive nodes, bounded work per
-// advance, and an exact-enough next deadline from occupancy bitmaps. Ticks of 2^16 ns (65.5 us); six levels of
-// 256 slots cover every TimePoint, so there is no overflow list and no horizon.
+// advance, and an exact-enough next deadline from occupancy bitmaps. Ticks of 2^16 ns (65.5 us); six levels
+// of 256 slots cover every TimePoint, so there is no overflow list and no horizon.
 #pragma once
 
 #include <array>
@@ -31,16 +31,16 @@ class TimerWheel {
   TimerWheel& operator=(const TimerWheel&) = delete;
 
   /// (Re-)arms `node` for `deadline`. It fires in the first advance() with now >= deadline rounded up to a
-  /// tick: never early, at most one tick late. A deadline at or before the tick that is being processed fires in
-  /// the next advance(), never in the one that is running. never() cancels. Re-arming for a later time, as a
-  /// retransmission timer does with every acknowledgment, is one store.
+  /// tick: never early, at most one tick late. A deadline at or before the tick that is being processed fires
+  /// in the next advance(), never in the one that is running. never() cancels. Re-arming for a later time, as
+  /// a retransmission timer does with every acknowledgment, is one store.
   void arm(TimerNode& node, TimePoint deadline) noexcept;
   void cancel(TimerNode& node) noexcept;  ///< Harmless when not armed.
 
   /// Calls on_expired(TimerNode&) for nodes that are due, each unlinked first; the callback may arm or cancel
-  /// any node, itself included. Nodes fire in the order of their deadlines, those of one tick in any order. At
-  /// most `budget` nodes are processed (expired or moved down a level); returns false when it ran out with work
-  /// left, which the next call goes on with. A `now` that goes back counts as one that stands.
+  /// any node, itself included. Nodes fire in the order of their deadlines, those of one tick in any order.
+  /// At most `budget` nodes are processed (expired or moved down a level); returns false when it ran out with
+  /// work left, which the next call goes on with. A `now` that goes back counts as one that stands.
   template <typename OnExpired>
   bool advance(TimePoint now, std::uint32_t budget, OnExpired&& on_expired) noexcept {
     const std::uint64_t target = begin_advance(now);
@@ -48,9 +48,9 @@ class TimerWheel {
     return is_empty(reached_);
   }
 
-  /// No node fires before this; never() when none is armed; in the past when due work is left. Exact to the slot
-  /// of its level, and the old time for a node that was re-armed for later: an early value costs one advance(),
-  /// which then moves the node on.
+  /// No node fires before this; never() when none is armed; in the past when due work is left. Exact to the
+  /// slot of its level, and the old time for a node that was re-armed for later: an early value costs one
+  /// advance(), which then moves the node on.
   TimePoint next_deadline() const noexcept;
   std::uint32_t armed() const noexcept { return armed_; }
 
@@ -61,16 +61,17 @@ class TimerWheel {
   static constexpr std::uint32_t levels = 6;  // 48 bits of ticks, as many as 64 bits of nanoseconds have
   static constexpr std::uint32_t words = slots / 64;
 
-  // A tick is a number of 6 digits, base 256. A node waits in the level of the highest digit in which its tick
-  // differs from current_tick_, in the slot of that digit. So every occupied slot of a level is ahead of the
-  // current tick's digit, all of a level fires before any of the level above, and the earliest slot is the first
-  // occupied one of the lowest occupied level.
+  // A tick is a number of 6 digits, base 256. A node waits in the level of the highest digit in which its
+  // tick differs from current_tick_, in the slot of that digit. So every occupied slot of a level is ahead of
+  // the current tick's digit, all of a level fires before any of the level above, and the earliest slot is
+  // the first occupied one of the lowest occupied level.
   static std::uint64_t tick_at_or_before(TimePoint time) noexcept;
   static std::uint64_t tick_at_or_after(TimePoint time) noexcept;
   static TimePoint time_of(std::uint64_t tick_number) noexcept;
   static bool is_empty(const TimerNode& list) noexcept { return list.next == &list; }
 
-  /// The first tick number of the earliest occupied slot, and that slot's index in heads_; false when all are empty.
+  /// The first tick number of the earliest occupied slot, and that slot's index in heads_; false when all are
+  /// empty.
   bool earliest_slot(std::uint64_t& first_tick, std::uint32_t& slot) const noexcept;
   std::uint64_t begin_advance(TimePoint now) noexcept;
   /// The next node due at tick `target`, unlinked, or nullptr when none is due or the budget is used up.
@@ -81,9 +82,10 @@ class TimerWheel {
 
   std::uint64_t current_tick_;
   std::uint32_t armed_ = 0;
-  std::uint32_t occupied_levels_ = 0;  // bit per level
+  std::uint32_t occupied_levels_ = 0;                     // bit per level
   std::array<std::uint64_t, levels * words> occupied_{};  // bit per slot, exact
-  TimerNode reached_;  // list head: nodes of slots that current_tick_ has entered, to be expired or moved down
+  TimerNode
+      reached_;  // list head: nodes of slots that current_tick_ has entered, to be expired or moved down
   TimerNode overdue_;  // list head: armed for a tick already processed, they wait for the next advance()
   std::array<TimerNode, levels * slots> heads_;  // circular list heads
 };

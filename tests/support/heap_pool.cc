@@ -21,20 +21,27 @@ struct HeapMempool {
   std::uint32_t in_use;
   std::uint16_t next_buffer_octets;  // of the blocks that are allocated next
 };
-static_assert(offsetof(HeapMempool, mbuf_private) == sizeof(rte_mempool), "rte_mempool_get_priv() looks here");
+static_assert(offsetof(HeapMempool, mbuf_private) == sizeof(rte_mempool),
+              "rte_mempool_get_priv() looks here");
 
-HeapMempool& owner_of(const rte_mempool* mempool) { return *static_cast<HeapMempool*>(mempool->pool_data); }
+HeapMempool& owner_of(const rte_mempool* mempool) {
+  return *static_cast<HeapMempool*>(mempool->pool_data);
+}
 
 // rte_mempool_in_use_count() is size less available: keep `size` so that it holds after the limit shrank too.
-void update_size(HeapMempool& pool) { pool.mempool.size = std::max(pool.limit, pool.in_use); }
+void update_size(HeapMempool& pool) {
+  pool.mempool.size = std::max(pool.limit, pool.in_use);
+}
 
-// [ unused | rte_mempool_objhdr | rte_mbuf | buffer ]: the mbuf is cache-aligned and the buffer ends the block.
+// [ unused | rte_mempool_objhdr | rte_mbuf | buffer ]: the mbuf is cache-aligned and the buffer ends the
+// block.
 constexpr std::size_t mbuf_offset = RTE_CACHE_LINE_SIZE;
 static_assert(sizeof(rte_mempool_objhdr) <= mbuf_offset);
 
 rte_mbuf* new_mbuf(HeapMempool& pool) {
   void* block = nullptr;
-  if (posix_memalign(&block, RTE_CACHE_LINE_SIZE, mbuf_offset + sizeof(rte_mbuf) + pool.next_buffer_octets) != 0)
+  if (posix_memalign(&block, RTE_CACHE_LINE_SIZE, mbuf_offset + sizeof(rte_mbuf) + pool.next_buffer_octets) !=
+      0)
     return nullptr;
   auto* const m = reinterpret_cast<rte_mbuf*>(static_cast<std::uint8_t*>(block) + mbuf_offset);
   rte_mempool_objhdr* const header = reinterpret_cast<rte_mempool_objhdr*>(m) - 1;
@@ -54,9 +61,13 @@ rte_mbuf* new_mbuf(HeapMempool& pool) {
   return m;
 }
 
-void delete_mbuf(void* m) { std::free(static_cast<std::uint8_t*>(m) - mbuf_offset); }
+void delete_mbuf(void* m) {
+  std::free(static_cast<std::uint8_t*>(m) - mbuf_offset);
+}
 
-int heap_alloc(rte_mempool*) { return 0; }
+int heap_alloc(rte_mempool*) {
+  return 0;
+}
 
 int heap_enqueue(rte_mempool* mempool, void* const* objects, unsigned count) {
   HeapMempool& pool = owner_of(mempool);
@@ -78,7 +89,9 @@ int heap_dequeue(rte_mempool* mempool, void** objects, unsigned count) {
   return 0;
 }
 
-unsigned heap_count(const rte_mempool* mempool) { return mempool->size - owner_of(mempool).in_use; }
+unsigned heap_count(const rte_mempool* mempool) {
+  return mempool->size - owner_of(mempool).in_use;
+}
 
 const rte_mempool_ops heap_ops = [] {
   rte_mempool_ops ops{};
@@ -90,7 +103,8 @@ const rte_mempool_ops heap_ops = [] {
   return ops;
 }();
 
-// Once in a process, before main(); needs no EAL and does not disturb one. Pools name their ops by this index.
+// Once in a process, before main(); needs no EAL and does not disturb one. Pools name their ops by this
+// index.
 const int heap_ops_index = rte_mempool_register_ops(&heap_ops);
 
 void init_mempool(HeapMempool& pool, const char* name, std::uint32_t limit, std::uint16_t buffer_octets) {
@@ -128,9 +142,13 @@ HeapPool::~HeapPool() {
                impl_->clones.in_use);
 }
 
-PacketPool HeapPool::pool() noexcept { return {&impl_->data.mempool, &impl_->clones.mempool}; }
+PacketPool HeapPool::pool() noexcept {
+  return {&impl_->data.mempool, &impl_->clones.mempool};
+}
 
-std::uint32_t HeapPool::in_use() const noexcept { return impl_->data.in_use + impl_->clones.in_use; }
+std::uint32_t HeapPool::in_use() const noexcept {
+  return impl_->data.in_use + impl_->clones.in_use;
+}
 
 void HeapPool::set_limit(std::uint32_t packets) noexcept {
   for (HeapMempool* pool : {&impl_->data, &impl_->clones}) {
@@ -140,8 +158,8 @@ void HeapPool::set_limit(std::uint32_t packets) noexcept {
 }
 
 Packet HeapPool::exact_copy_of(std::span<const std::uint8_t> bytes) noexcept {
-  const std::uint16_t room = std::exchange(
-      impl_->data.next_buffer_octets, static_cast<std::uint16_t>(RTE_PKTMBUF_HEADROOM + bytes.size()));
+  const std::uint16_t room = std::exchange(impl_->data.next_buffer_octets,
+                                           static_cast<std::uint16_t>(RTE_PKTMBUF_HEADROOM + bytes.size()));
   Packet packet = pool().copy_of(bytes);
   impl_->data.next_buffer_octets = room;
   return packet;

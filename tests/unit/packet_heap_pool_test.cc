@@ -102,7 +102,9 @@ TEST(HeapPoolDeathTest, AbortsOnALeak) {
 
 #if POLLUX_TEST_HAS_ASAN
 
-std::uint8_t read(const std::uint8_t* at) { return *static_cast<const volatile std::uint8_t*>(at); }
+std::uint8_t read(const std::uint8_t* at) {
+  return *static_cast<const volatile std::uint8_t*>(at);
+}
 
 // Sizes that are and are not multiples of AddressSanitizer's granule of 8.
 class HeapPoolAsanDeathTest : public testing::TestWithParam<std::uint16_t> {};

@@ -16,8 +16,12 @@ namespace {
 
 constexpr std::int64_t tick_ns = TimerWheel::tick.ns();
 
-std::int64_t tick_before(TimePoint t) { return t.ns() >> 16; }
-std::int64_t tick_after(TimePoint t) { return (t.ns() + tick_ns - 1) >> 16; }
+std::int64_t tick_before(TimePoint t) {
+  return t.ns() >> 16;
+}
+std::int64_t tick_after(TimePoint t) {
+  return (t.ns() + tick_ns - 1) >> 16;
+}
 
 class Model {
  public:
@@ -28,9 +32,20 @@ class Model {
 
   void step() {
     switch (rng_.below(10)) {
-      case 0: case 1: case 2: case 3: case 4: arm(any()); break;
-      case 5: case 6: cancel(any()); break;
-      default: advance(); break;
+      case 0:
+      case 1:
+      case 2:
+      case 3:
+      case 4:
+        arm(any());
+        break;
+      case 5:
+      case 6:
+        cancel(any());
+        break;
+      default:
+        advance();
+        break;
     }
     check();
   }
@@ -58,7 +73,8 @@ class Model {
     due_.emplace(tick, &node);
     if (in_advance_) {
       if (tick <= processed_) must_wait_.insert(&node);
-      // Not known exactly: where an incomplete advance stopped, and where a node waits that is moved to a later time.
+      // Not known exactly: where an incomplete advance stopped, and where a node waits that is moved to a
+      // later time.
       if (tick <= processed_ || !was_complete_ || waited) may_wait_.insert(&node);
     }
     wheel_.arm(node, deadline);
@@ -102,7 +118,8 @@ class Model {
       return;
     }
     for (const auto& [tick, node] : due_) {
-      ASSERT_TRUE(tick > tick_before(now_) || may_wait_.contains(node)) << "missed the node due at tick " << tick;
+      ASSERT_TRUE(tick > tick_before(now_) || may_wait_.contains(node))
+          << "missed the node due at tick " << tick;
     }
     processed_ = tick_before(now_);
     was_complete_ = true;
@@ -146,7 +163,7 @@ class Model {
   Due due_;
   std::set<TimerNode*> must_wait_;  // armed in the running advance for a tick already processed
   std::set<TimerNode*> may_wait_;   // those, and where the model does not know
-  std::int64_t processed_;          // the tick that the wheel has reached at least; exactly, after a complete advance
+  std::int64_t processed_;  // the tick that the wheel has reached at least; exactly, after a complete advance
   bool in_advance_ = false;
   bool was_complete_ = true;
 };

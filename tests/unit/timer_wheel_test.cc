@@ -15,8 +15,12 @@ namespace {
 constexpr std::uint32_t unlimited = 1u << 30;
 constexpr std::int64_t tick_ns = TimerWheel::tick.ns();
 
-TimePoint at(std::int64_t ns) { return TimePoint::from_ns(ns); }
-TimePoint tick_at(std::int64_t ticks) { return at(ticks * tick_ns); }
+TimePoint at(std::int64_t ns) {
+  return TimePoint::from_ns(ns);
+}
+TimePoint tick_at(std::int64_t ticks) {
+  return at(ticks * tick_ns);
+}
 
 struct Timer : TimerNode {
   int fired = 0;
@@ -47,9 +51,9 @@ const FiringCase firing_cases[] = {
     {"next_tick_over_a_boundary", 255 * tick_ns, 256 * tick_ns, 256 * tick_ns - 1, 256 * tick_ns},
     {"next_tick_over_all_boundaries", 0xffffffff * tick_ns, 0x100000000 * tick_ns, 0x100000000 * tick_ns - 1,
      0x100000000 * tick_ns},
-    {"200_ms", 0, 200'000'000, 200'000'000, 200'000'000 / tick_ns * tick_ns + tick_ns},
-    {"2_hours", 0, 2 * hour, 2 * hour, 2 * hour / tick_ns * tick_ns + tick_ns},
-    {"a_year", 0, 8766 * hour, 8766 * hour, 8766 * hour / tick_ns * tick_ns + tick_ns},
+    {"200_ms", 0, 200'000'000, 200'000'000, 200'000'000 / tick_ns* tick_ns + tick_ns},
+    {"2_hours", 0, 2 * hour, 2 * hour, 2 * hour / tick_ns* tick_ns + tick_ns},
+    {"a_year", 0, 8766 * hour, 8766 * hour, 8766 * hour / tick_ns* tick_ns + tick_ns},
     {"before_the_epoch", -10 * tick_ns, -3 * tick_ns - 1, -3 * tick_ns - 1, -3 * tick_ns},
     {"across_the_epoch", -10 * tick_ns, 1, tick_ns - 1, tick_ns},
 };
@@ -236,8 +240,10 @@ TEST(TimerWheel, ACallbackMayDestroyItsOwner) {
   wheel.arm(*owner, tick_at(1));
   wheel.arm(*other, tick_at(1));
   EXPECT_TRUE(wheel.advance(tick_at(1), unlimited, [&](TimerNode& node) {
-    if (&node == owner.get()) owner.reset();
-    else other.reset();
+    if (&node == owner.get())
+      owner.reset();
+    else
+      other.reset();
   }));
   EXPECT_FALSE(owner);
   EXPECT_FALSE(other);
