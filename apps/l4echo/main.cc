@@ -1,0 +1,98 @@
+// l4echo: echo, discard and chargen over TCP and UDP, and HTTP, on Pollux.
+#include <fmt/format.h>
+
+#include <CLI/CLI.hpp>
+#include <algorithm>
+#include <atomic>
+#include <cstdio>
+#include <exception>
+#include <map>
+#include <string>
+
+#include "common/per_core.h"
+#include "l4echo/options.h"
+#include "l4echo/services.h"
+#include "pollux/config/load.h"
+#include "pollux/drivers_glue/runtime.h"
+
+namespace {
+
+using namespace pollux;
+using namespace pollux::app;
+
+struct Arguments {
+  std::string config;
+  bool print_config = false;
+  std::map<const NumberOption*, std::uint32_t> numbers;  // those given
+};
+
+void declare(CLI::App& cli, Arguments& arguments) {
+  cli.description(
+      "Serves echo, discard and chargen over TCP and UDP, and HTTP/1.1, on the ports of a configuration file.\n"
+      "Runs until SIGTERM or SIGINT, then lets open connections finish (drain_timeout) and prints the counters;\n"
+      "SIGUSR1 prints them at any time. Exit status: 0; 1 when it could not start, or connections had to be reset\n"
+      "at the end.");
+  cli.get_formatter()->column_width(32);
+  cli.add_option("-c,--config", arguments.config, "YAML file: network ports, addresses, cores, and these options under app");
+  cli.add_flag("--print-config", arguments.print_config,
+               "print a file with every key, its meaning and its value (that of --config, or the default), and end");
+  for (const NumberOption& o : service_option_table()) {
+    std::string name = o.key;
+    std::replace(name.begin(), name.end(), '_', '-');
+    cli.add_option_function<std::uint32_t>(
+           "--" + name, [&arguments, &o](const std::uint32_t& value) { arguments.numbers[&o] = value; }, o.doc)
+        ->check(CLI::Range(o.min, o.max));
+  }
+}
+
+/// The file's values, overridden by the command line's.
+void load(const Arguments& arguments, Config& config, ServiceOptions& services) {
+  if (!arguments.config.empty()) config = load_config(arguments.config, service_section(services));
+  for (const auto& [option, value] : arguments.numbers) {
+    if (option->port != nullptr)
+      services.*option->port = static_cast<std::uint16_t>(value);
+    else
+      services.*option->number = value;
+  }
+}
+
+int serve(const Config& config, const ServiceOptions& options) {
+  PerCore<Services> services;  // outlives the stacks that call its handlers
+  Runtime runtime(config);
+  std::atomic<std::size_t> cores_to_come{runtime.core_count()};
+  runtime.on_each_core([&](Stack& stack) {
+    services.emplace(stack, stack, options, config.tcp.connections_max);
+    if (--cores_to_come == 0) fmt::print(stderr, "l4echo: serving\n");
+  });
+  runtime.on_each_core_tick(Duration::from_ms(10),
+                            [&](Stack& stack, TimePoint now) { services.of(stack).tick(now); });
+  const int status = runtime.run();
+  fmt::print(stderr, "{}", runtime.counters_text());
+  return status;
+}
+
+}  // namespace
+
+int main(int argc, char** argv) {
+  CLI::App cli;
+  Arguments arguments;
+  try {
+    declare(cli, arguments);
+    cli.parse(argc, argv);
+    Config config;
+    ServiceOptions services;
+    load(arguments, config, services);
+    if (arguments.print_config) {
+      if (config.ports.empty()) config.ports.push_back({.device = "net_tap0,iface=px0", .addresses = {*IpPrefix::from_string("192.0.2.2/24")}});
+      fmt::print("{}", to_yaml(config, service_section(services)));
+      return 0;
+    }
+    if (arguments.config.empty()) throw CLI::RequiredError("--config");
+    return serve(config, services);
+  } catch (const CLI::ParseError& error) {
+    return cli.exit(error) == 0 ? 0 : 1;
+  } catch (const std::exception& error) {
+    fmt::print(stderr, "l4echo: {}\n", error.what());
+    return 1;
+  }
+}
