@@ -165,7 +165,7 @@ def links(tree):
     """Relative links in documents lead somewhere, and the top README links every folder's README."""
     folders = {posixpath.dirname(path) for path in tree.files}
     for path, text in tree.ending(".md").items():
-        for target in re.findall(r"\]\(([^)#\s]+)[^)]*\)", text):
+        for target in re.findall(r"\]\(([^)#\s]+)[^)]*\)", re.sub(r"^```.*?^```", "", text, flags=re.M | re.S)):
             goal = posixpath.normpath(posixpath.join(posixpath.dirname(path), target))
             if "://" not in target and goal not in tree.files and goal not in folders:
                 yield f"{path}: link to {target}, which does not exist"
