@@ -54,7 +54,8 @@ DropReason Ip::echo_reply(RxPacket& request, TimePoint now) noexcept {
   sum.add_u16(static_cast<std::uint16_t>(~load_be16(&header[0])));
   header[0] = static_cast<std::uint8_t>(Icmpv4Type::echo_reply);
   sum.add_u16(load_be16(&header[0]));
-  store_be16(&header[2], sum.finish());
+  // Of 0 and 0xffff, which are equal in one's complement, only 0xffff is right for a message of zeros.
+  store_be16(&header[2], sum.finish() == 0 ? 0xffff : sum.finish());
 
   packet.mbuf()->ol_flags &= RTE_MBUF_F_INDIRECT | RTE_MBUF_F_EXTERNAL;
   packet.pull_front(header.size());

@@ -1,0 +1,185 @@
+// Interfaces, addresses and routes.
+#include "ip_host.h"
+
+namespace pollux::test {
+namespace {
+
+IpPrefix prefix(const char* text) { return IpPrefix::from_string(text).value(); }
+IpAddress address(const char* text) { return IpAddress::from_string(text).value(); }
+
+struct BadInterface {
+  const char* name;
+  InterfaceConfig config;
+  ErrorCode code;
+  const char* says;
+};
+
+InterfaceConfig with(const char* subnet) {
+  InterfaceConfig config = our_port();
+  config.name = "port1";
+  config.address = prefix(subnet);
+  return config;
+}
+InterfaceConfig with_mac(const MacAddress& mac) {
+  InterfaceConfig config = with("203.0.113.1/24");
+  config.mac = mac;
+  return config;
+}
+InterfaceConfig with_mtu(std::uint16_t mtu, bool multi_segment = true) {
+  InterfaceConfig config = with("203.0.113.1/24");
+  config.mtu = mtu;
+  config.offloads.multi_segment = multi_segment;
+  return config;
+}
+
+TEST(IpInterface, MistakesAreRefusedWithATextThatNamesThem) {
+  const BadInterface cases[] = {
+      {"zero MAC", with_mac({}), ErrorCode::invalid_argument, "00:00:00:00:00:00"},
+      {"group MAC", with_mac(MacAddress::broadcast()), ErrorCode::invalid_argument, "ff:ff:ff:ff:ff:ff"},
+      {"network address", with("203.0.113.0/24"), ErrorCode::invalid_argument, "203.0.113.0/24"},
+      {"broadcast address", with("203.0.113.255/24"), ErrorCode::invalid_argument, "unicast"},
+      {"multicast", with("224.1.2.3/24"), ErrorCode::invalid_argument, "unicast"},
+      {"class E", with("240.1.2.3/24"), ErrorCode::invalid_argument, "unicast"},
+      {"loopback", with("127.0.0.1/8"), ErrorCode::invalid_argument, "unicast"},
+      {"this network", with("0.1.2.3/8"), ErrorCode::invalid_argument, "unicast"},
+      {"no prefix length", with("203.0.113.1/0"), ErrorCode::invalid_argument, "1..32"},
+      {"MTU too small", with_mtu(575), ErrorCode::invalid_argument, "576..9000"},
+      {"MTU too large", with_mtu(9001), ErrorCode::invalid_argument, "576..9000"},
+      {"MTU beyond an mbuf on a port without chains", with_mtu(2035, false), ErrorCode::invalid_argument, "2048"},
+      {"address of another port", with("192.0.2.1/25"), ErrorCode::address_in_use, "192.0.2.1"},
+      {"subnet of another port", with("192.0.2.7/24"), ErrorCode::address_in_use, "192.0.2"},
+  };
+  for (const BadInterface& c : cases) {
+    SCOPED_TRACE(c.name);
+    IpHost host;
+    const auto id = host.ip.add_interface(c.config, host.now);
+    ASSERT_FALSE(id.has_value());
+    EXPECT_EQ(id.error().code, c.code);
+    EXPECT_NE(id.error().text.find("port1"), std::string::npos) << id.error().text;
+    EXPECT_NE(id.error().text.find(c.says), std::string::npos) << id.error().text;
+    EXPECT_EQ(host.ip.interface_count(), 1u);
+  }
+}
+
+TEST(IpInterface, EdgesOfWhatIsAllowedAreAccepted) {
+  for (const InterfaceConfig& config :
+       {with("203.0.113.0/31"), with("203.0.113.1/32"), with_mtu(576), with_mtu(9000), with_mtu(2034, false)}) {
+    IpHost host;
+    const auto id = host.ip.add_interface(config, host.now);
+    ASSERT_TRUE(id.has_value()) << id.error().text;
+    EXPECT_EQ(*id, 1);
+    EXPECT_EQ(host.ip.mtu(1), config.mtu);
+    (void)host.sent(1);
+  }
+}
+
+TEST(IpInterface, AtMostEight) {
+  IpHost host;
+  for (int i = 1; i < 8; ++i)
+    ASSERT_TRUE(host.ip.add_interface(with(("10." + std::to_string(i) + ".0.1/24").c_str()), host.now));
+  const auto id = host.ip.add_interface(with("10.9.0.1/24"), host.now);
+  ASSERT_FALSE(id.has_value());
+  EXPECT_EQ(id.error().code, ErrorCode::limit_reached);
+  for (InterfaceId i = 0; i < 8; ++i) (void)host.sent(i);
+}
+
+TEST(IpAddresses, LocalAndGroup) {
+  IpHost host;
+  ASSERT_TRUE(host.ip.add_interface(with("203.0.113.0/31"), host.now));
+  (void)host.sent(1);
+  EXPECT_TRUE(host.ip.is_local(our_ip));
+  EXPECT_TRUE(host.ip.is_local(address("203.0.113.0")));
+  for (const char* text : {"192.0.2.2", "203.0.113.1", "127.0.0.1", "0.0.0.0"}) EXPECT_FALSE(host.ip.is_local(address(text)));
+  for (const char* text : {"192.0.2.255", "255.255.255.255", "224.0.0.1", "239.255.255.255"})
+    EXPECT_TRUE(host.ip.is_group(address(text))) << text;
+  for (const char* text : {"192.0.2.1", "192.0.2.254", "203.0.113.1", "198.51.100.255"})
+    EXPECT_FALSE(host.ip.is_group(address(text))) << text;
+}
+
+TEST(Routes, TheLongestMatchWinsWhateverTheOrderOfTheirAdding) {
+  const char* const routes[] = {"0.0.0.0/0", "10.0.0.0/8", "10.1.0.0/16", "10.1.2.0/24", "10.1.2.3/32"};
+  const int orders[][5] = {{0, 1, 2, 3, 4}, {4, 3, 2, 1, 0}, {2, 0, 4, 1, 3}};
+  for (const auto& order : orders) {
+    RouteTable table;
+    for (const int i : order) ASSERT_TRUE(table.add(prefix(routes[i]), gateway_ip, static_cast<InterfaceId>(i)));
+    const std::pair<const char*, int> lookups[] = {
+        {"10.1.2.3", 4}, {"10.1.2.4", 3}, {"10.1.3.3", 2}, {"10.2.0.0", 1}, {"11.0.0.0", 0}, {"255.255.255.255", 0}};
+    for (const auto& [text, expected] : lookups) {
+      const Route* const route = table.lookup(address(text).v4_value());
+      ASSERT_NE(route, nullptr);
+      EXPECT_EQ(route->interface, expected) << text;
+    }
+  }
+}
+
+TEST(Routes, HostBitsOfAPrefixAreIgnored) {
+  RouteTable table;
+  ASSERT_TRUE(table.add(prefix("10.1.2.3/16"), gateway_ip, 0));
+  EXPECT_NE(table.lookup(address("10.1.200.200").v4_value()), nullptr);
+  EXPECT_EQ(table.lookup(address("10.2.2.3").v4_value()), nullptr);
+  EXPECT_EQ(table.add(prefix("10.1.9.9/16"), gateway_ip, 1).error().code, ErrorCode::address_in_use);
+}
+
+TEST(Routes, TheTableIsBounded) {
+  RouteTable table;
+  for (std::uint32_t i = 0; i < RouteTable::routes_max; ++i)
+    ASSERT_TRUE(table.add({IpAddress::v4(0x0a000000u + (i << 8)), 24}, gateway_ip, 0));
+  const auto full = table.add(prefix("11.0.0.0/8"), gateway_ip, 0);
+  ASSERT_FALSE(full.has_value());
+  EXPECT_EQ(full.error().code, ErrorCode::limit_reached);
+  EXPECT_NE(full.error().text.find("64"), std::string::npos);
+  for (std::uint32_t i = 0; i < RouteTable::routes_max; ++i)
+    EXPECT_NE(table.lookup(0x0a000001u + (i << 8)), nullptr) << i;
+}
+
+TEST(Routes, AGatewayMustBeANeighbour) {
+  IpHost host;
+  const std::pair<const char*, ErrorCode> bad[] = {{"198.51.100.1", ErrorCode::no_route},
+                                                   {"192.0.2.1", ErrorCode::invalid_argument},
+                                                   {"192.0.2.255", ErrorCode::invalid_argument},
+                                                   {"0.0.0.0", ErrorCode::no_route}};
+  for (const auto& [gateway, code] : bad) {
+    const auto added = host.ip.add_route(prefix("0.0.0.0/0"), address(gateway));
+    ASSERT_FALSE(added.has_value()) << gateway;
+    EXPECT_EQ(added.error().code, code) << gateway;
+    EXPECT_NE(added.error().text.find(gateway), std::string::npos) << added.error().text;
+  }
+}
+
+TEST(Routes, APacketForARemoteHostGoesToTheGatewaysMac) {
+  IpHost host;
+  EXPECT_EQ(host.send(remote_ip, pattern(1)), DropReason::ip_no_route);
+  const std::uint32_t generation = host.ip.route_generation();
+  ASSERT_TRUE(host.ip.add_route(prefix("0.0.0.0/0"), gateway_ip));
+  EXPECT_NE(host.ip.route_generation(), generation) << "flows look again after a change";
+  EXPECT_EQ(host.send(remote_ip, pattern(1)), DropReason::none);
+  auto sent = host.sent();
+  ASSERT_EQ(sent.size(), 1u);
+  EXPECT_EQ(arp_of(sent[0].bytes).target_ip(), gateway_ip);
+  EXPECT_FALSE(host.input(arp_reply(other_mac, gateway_ip)));
+  sent = host.sent();
+  ASSERT_EQ(sent.size(), 1u);
+  EXPECT_EQ(ethernet_of(sent[0].bytes).destination(), other_mac);
+  EXPECT_EQ(ipv4_of(sent[0].bytes).destination(), remote_ip);
+  // Hosts behind one gateway share its entry.
+  RouteCache a, b;
+  ASSERT_TRUE(host.ip.resolve(remote_ip, a, host.now));
+  ASSERT_TRUE(host.ip.resolve(address("198.51.100.200"), b, host.now));
+  EXPECT_EQ(a.neighbor, b.neighbor);
+}
+
+TEST(Routes, TheSourceIsTheAddressOfThePortThatLeadsThere) {
+  IpHost host;
+  ASSERT_TRUE(host.ip.add_interface(with("203.0.113.1/24"), host.now));
+  (void)host.sent(1);
+  ASSERT_TRUE(host.ip.add_route(prefix("198.51.100.0/24"), address("203.0.113.254")));
+  EXPECT_EQ(host.ip.source_for(peer_ip), our_ip);
+  EXPECT_EQ(host.ip.source_for(address("203.0.113.9")), address("203.0.113.1"));
+  EXPECT_EQ(host.ip.source_for(remote_ip), address("203.0.113.1"));
+  EXPECT_EQ(host.ip.source_for(address("8.8.8.8")), std::nullopt);
+  EXPECT_EQ(host.ip.source_for(IpAddress()), std::nullopt);
+  EXPECT_EQ(host.ip.source_for(address("255.255.255.255")), our_ip);
+}
+
+}  // namespace
+}  // namespace pollux::test
