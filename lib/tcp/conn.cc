@@ -95,6 +95,8 @@ bool TcpConn::set_user_timeout(Duration timeout) noexcept {
   Tcb* tcb = tcp_ == nullptr ? nullptr : tcp_->find(handle_);
   if (tcb == nullptr || timeout < Duration{} || timeout > Duration::from_s(3'000'000)) return false;
   tcb->user_timeout_ms = static_cast<std::uint32_t>(timeout.ms());
+  if (tcb->user_timeout_ms != 0 && !tcb->rto_deadline.is_never())  // what is outstanding now is bounded too
+    tcp_->set_deadline(*tcb, tcb->rto_deadline, std::min(tcb->rto_deadline, tcb->progress + timeout));
   return true;
 }
 bool TcpConn::set_tos(std::uint8_t tos) noexcept {

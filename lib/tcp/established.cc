@@ -1,5 +1,7 @@
 // Segment arrival in SYN-RECEIVED and the synchronized states: RFC 9293 3.10.7.4, in its order. Each step passes
 // the segment on, or names why it stops here.
+#include <algorithm>
+
 #include "pollux/tcp/tcp.h"
 
 namespace pollux {
@@ -12,7 +14,7 @@ bool Tcp::is_predicted(const Tcb& tcb, const Segment& seg) noexcept {
          (!tcb.is.timestamps || static_cast<std::int32_t>(seg.ts_value - tcb.ts_recent) >= 0) &&
          seg.ack.after_eq(tcb.snd.una) && seg.ack.before_eq(tcb.snd.max) &&
          (seg.length != 0 || seg.ack != tcb.snd.una) &&  // not what could be a duplicate ACK
-         tcb.out_of_order.empty() && !tcb.is.app_closed && !tcb.is.peer_fin_known;
+         tcb.out_of_order.empty() && tcb.retries == 0 && !tcb.is.app_closed && !tcb.is.peer_fin_known;
 }
 
 DropReason Tcp::fast_path(Tcb& tcb, Segment& seg) noexcept {
@@ -26,6 +28,7 @@ DropReason Tcp::fast_path(Tcb& tcb, Segment& seg) noexcept {
     if (tcb.state == TcpState::closed) return DropReason::none;
   }
   update_window(tcb, seg);
+  if (tcb.is.app_closed) [[unlikely]] return seg.length != 0 ? process_text(tcb, seg) : DropReason::none;
   if (seg.length != 0) deliver(tcb, std::move(seg.payload));
   return DropReason::none;
 }
@@ -68,9 +71,10 @@ DropReason Tcp::check_sequence(Tcb& tcb, Segment& seg) noexcept {
   if (tcb.is.timestamps && !rst) {
     // RFC 7323 3.2: once negotiated, every segment but a RST carries it.
     if (!seg.has_timestamp) return DropReason::tcp_missing_timestamp;
-    const bool older = static_cast<std::int32_t>(seg.ts_value - tcb.ts_recent) < 0;
-    constexpr std::uint32_t outdated_ms = 24u * 24 * 3600 * 1000;  // RFC 7323 5.5
-    if (older && now_ms() - tcb.ts_recent_ms < outdated_ms) {      // RFC 7323 5.3 R1
+    constexpr std::uint32_t outdated_ms = 24u * 24 * 3600 * 1000;  // RFC 7323 5.5: then any timestamp is newer
+    const bool older =
+        static_cast<std::int32_t>(seg.ts_value - tcb.ts_recent) < 0 && now_ms() - tcb.ts_recent_ms < outdated_ms;
+    if (older) {  // RFC 7323 5.3 R1
       tcb.is.ack_now = true;
       mark_dirty(tcb);
       return DropReason::tcp_paws;
@@ -78,10 +82,11 @@ DropReason Tcp::check_sequence(Tcb& tcb, Segment& seg) noexcept {
   }
   const std::uint32_t window = tcb.rcv.window();
   const std::uint32_t length = seg.sequence_length();
-  // RFC 9293 table 6. An empty segment at the right edge is let pass too: its sender has used up the window.
+  // RFC 9293 table 6. An empty segment at the right edge is let pass too: its sender has used up the window. Not a
+  // RST, which must lie inside (RFC 5961 3.2).
   bool acceptable;
   if (length == 0) {
-    acceptable = seg.seq.in_window(tcb.rcv.nxt, window + 1);
+    acceptable = seg.seq.in_window(tcb.rcv.nxt, rst ? std::max(window, 1u) : window + 1);
   } else if (window == 0) {
     // MUST-66 and the table's note: ACK and RST are processed though the text is not accepted.
     acceptable = seg.seq == tcb.rcv.nxt;
@@ -96,8 +101,7 @@ DropReason Tcp::check_sequence(Tcb& tcb, Segment& seg) noexcept {
                                                            : DropReason::tcp_out_of_window;
   }
   // RFC 7323 4.3: remember the timestamp of the segment that spans the last ACK sent.
-  if (tcb.is.timestamps && seg.has_timestamp && seg.seq.before_eq(tcb.rcv.nxt - tcb.rcv.unacked) &&
-      static_cast<std::int32_t>(seg.ts_value - tcb.ts_recent) >= 0) {
+  if (tcb.is.timestamps && seg.has_timestamp && !rst && seg.seq.before_eq(tcb.rcv.nxt - tcb.rcv.unacked)) {
     tcb.ts_recent = seg.ts_value;
     tcb.ts_recent_ms = now_ms();
   }

@@ -40,7 +40,8 @@ void Tcp::apply_syn_options(Tcb& tcb, const Segment& seg, const TcpOptionValues&
   // RFC 9293 MUST-16: what the peer takes and our link carries, less the options that every segment has.
   const std::uint32_t options_size = tcb.is.timestamps ? TcpView::timestamp_option_size : 0;
   tcb.mss = static_cast<std::uint16_t>(std::min(peer_mss, local_mss(tcb)) - options_size);
-  tcb.recv_mss = static_cast<std::uint16_t>(local_mss(tcb) - options_size);
+  tcb.advertised_mss = static_cast<std::uint16_t>(local_mss(tcb) - options_size);
+  tcb.recv_mss = std::min<std::uint16_t>(tcb.advertised_mss, static_cast<std::uint16_t>(fallback - options_size));
   tcb.snd.wnd = tcb.snd.wnd_max = seg.window;  // RFC 7323 2.2: the window of a SYN is never scaled
   tcb.snd.wl1 = seg.seq;
   tcb.snd.wl2 = seg.ack;

@@ -12,6 +12,8 @@ void Tcp::deliver(Tcb& tcb, Packet payload) noexcept {
   tcb.rcv.unacked += length;
   tcb.is.ack_pending = true;
   // RFC 5681 4.2, RFC 9293 SHLD-19: an ACK at least for every second full-sized segment.
+  tcb.recv_mss = static_cast<std::uint16_t>(
+      std::clamp<std::uint32_t>(length, tcb.recv_mss, std::max(tcb.recv_mss, tcb.advertised_mss)));
   if (tcb.rcv.unacked >= 2u * tcb.recv_mss || !tcb.options->delayed_ack) tcb.is.ack_now = true;
   counters_.add(Counter::tcp_in_bytes, length);
   mark_dirty(tcb);
@@ -43,7 +45,7 @@ std::uint32_t Tcp::free_receive_space(const Tcb& tcb) const noexcept {
   const std::uint32_t used = tcb.rcv.kept + overdraft;
   const std::uint32_t space = used < buffer ? buffer - used : 0;
   // Short of mbufs, no connection is promised more than it needs to go on.
-  return pool_low_ ? std::min(space, 2u * tcb.recv_mss) : space;
+  return pool_low_ ? std::min(space, 2u * tcb.advertised_mss) : space;
 }
 
 // RFC 9293 3.8.6.2.2: the right edge moves in steps of a segment or half the buffer, and never left.
@@ -51,7 +53,7 @@ std::uint16_t Tcp::advertise(Tcb& tcb) noexcept {
   RecvSpace& rcv = tcb.rcv;
   const std::uint32_t current = rcv.window();
   const std::uint32_t space = std::min(free_receive_space(tcb), 0xffffu << tcb.recv_scale);
-  const std::uint32_t step = std::min<std::uint32_t>(tcb.options->receive_buffer / 2, tcb.recv_mss);
+  const std::uint32_t step = std::min<std::uint32_t>(tcb.options->receive_buffer / 2, tcb.advertised_mss);
   std::uint32_t field;
   if (space >= current + step) {
     field = space >> tcb.recv_scale;
@@ -71,7 +73,7 @@ void Tcp::consider_window_update(Tcb& tcb) noexcept {
   if (tcb.is.ack_now || !receiving) return;
   const std::uint32_t space = free_receive_space(tcb);
   const std::uint32_t current = tcb.rcv.window();
-  const std::uint32_t worth = std::min<std::uint32_t>(tcb.options->receive_buffer / 2, 2u * tcb.recv_mss);
+  const std::uint32_t worth = std::min<std::uint32_t>(tcb.options->receive_buffer / 2, 2u * tcb.advertised_mss);
   if (space < current + worth) return;
   tcb.is.ack_now = true;
   mark_dirty(tcb);

@@ -78,8 +78,9 @@ struct Tcb : TimerNode {
   std::uint8_t retries = 0;          ///< of the segment at una, or unanswered probes
   std::uint8_t keepalives_sent = 0;
   TcbFlags is;
+  std::uint16_t advertised_mss = 0;  ///< the MSS we offered, options deducted
   std::uint16_t mss = 0;             ///< payload octets of a full segment to send, options deducted
-  std::uint16_t recv_mss = 0;        ///< what we take for a full-sized segment from the peer
+  std::uint16_t recv_mss = 0;        ///< what we take for a full-sized segment from the peer: the largest seen
   SendSpace snd;
   RecvSpace rcv;
   std::uint32_t ts_recent = 0;       ///< RFC 7323 4.3
@@ -113,7 +114,6 @@ struct Tcb : TimerNode {
   const TcpConnOptions* options = nullptr;  ///< interned
   std::uint32_t user_timeout_ms = 0;
   SlabHandle listener;               ///< while SYN-RECEIVED from a passive open
-  std::uint16_t peer_mss = 0;        ///< as offered, or the default
   std::uint8_t tos = 0;
 
   bool synchronized() const noexcept { return state >= TcpState::established; }

@@ -1,0 +1,202 @@
+// TCP's parts on their own: round trips, NewReno, flow keys, TIME-WAIT's table.
+#include <gtest/gtest.h>
+
+#include <set>
+#include <vector>
+
+#include "pollux/tcp/cc/congestion_control.h"
+#include "pollux/tcp/flow_key.h"
+#include "pollux/tcp/rtt_estimator.h"
+#include "pollux/tcp/time_wait.h"
+
+namespace pollux {
+namespace {
+
+constexpr RttLimits limits{Duration::from_s(1), Duration::from_ms(200), Duration::from_s(120)};
+
+// --- RFC 6298 ------------------------------------------------------------------------------------------------
+
+TEST(RttEstimator, FirstSampleSetsSrttAndHalfOfItAsVariance) {
+  RttEstimator rtt;
+  EXPECT_FALSE(rtt.has_sample());
+  EXPECT_EQ(rtt.rto(limits), Duration::from_s(1));  // 2.1
+  rtt.sample(Duration::from_ms(400));
+  EXPECT_EQ(rtt.srtt(), Duration::from_ms(400));
+  EXPECT_EQ(rtt.rttvar(), Duration::from_ms(200));
+  EXPECT_EQ(rtt.rto(limits), Duration::from_ms(400 + 4 * 200));  // 2.2
+}
+
+TEST(RttEstimator, LaterSamplesAreSmoothedByAnEighthAndAQuarter) {
+  RttEstimator rtt;
+  rtt.sample(Duration::from_ms(400));
+  rtt.sample(Duration::from_ms(800));
+  // 2.3: RTTVAR = 3/4 * 200 + 1/4 * |400 - 800|, then SRTT = 7/8 * 400 + 1/8 * 800
+  EXPECT_EQ(rtt.rttvar(), Duration::from_ms(250));
+  EXPECT_EQ(rtt.srtt(), Duration::from_ms(450));
+}
+
+TEST(RttEstimator, TimeoutStaysWithinItsLimits) {
+  RttEstimator fast, slow;
+  for (int i = 0; i < 100; ++i) fast.sample(Duration::from_us(30));
+  EXPECT_EQ(fast.rto(limits), limits.rto_min);
+  slow.sample(Duration::from_s(90));
+  EXPECT_EQ(slow.rto(limits), limits.rto_max);
+  slow.sample(Duration::from_ns(1));  // below a microsecond still counts as a sample
+  EXPECT_TRUE(slow.has_sample());
+}
+
+TEST(RttEstimator, LostSynRaisesTheFirstTimeoutToThreeSeconds) {
+  RttEstimator rtt;
+  rtt.note_lost_syn();
+  EXPECT_EQ(rtt.rto(limits), Duration::from_s(3));  // 5.7
+  rtt.sample(Duration::from_ms(100));
+  EXPECT_EQ(rtt.rto(limits), Duration::from_ms(300));
+}
+
+// --- RFC 5681, RFC 6582 --------------------------------------------------------------------------------------
+
+constexpr std::uint32_t mss = 1000;
+
+CcAck limited_ack(std::uint32_t acked) { return {.acked = acked, .in_flight = 0, .window_limited = true, .now = {}}; }
+
+TEST(NewReno, SlowStartGrowsByWhatWasAcknowledgedUpToTwoSegments) {
+  CongestionControl cc(NewReno(mss, 10 * mss));
+  cc.on_ack(limited_ack(mss));
+  EXPECT_EQ(cc.cwnd(), 11 * mss);
+  cc.on_ack(limited_ack(500));
+  EXPECT_EQ(cc.cwnd(), 11 * mss + 500);
+  cc.on_ack(limited_ack(8 * mss));  // RFC 3465 2.2: L = 2
+  EXPECT_EQ(cc.cwnd(), 13 * mss + 500);
+}
+
+TEST(NewReno, AnApplicationThatDoesNotFillTheWindowDoesNotGrowIt) {
+  CongestionControl cc(NewReno(mss, 10 * mss));
+  for (int i = 0; i < 100; ++i) cc.on_ack({.acked = mss, .in_flight = mss, .window_limited = false, .now = {}});
+  EXPECT_EQ(cc.cwnd(), 10 * mss);
+}
+
+TEST(NewReno, CongestionAvoidanceAddsOneSegmentPerWindow) {
+  CongestionControl cc(NewReno(mss, 10 * mss));
+  cc.on_timeout({.in_flight = 10 * mss, .now = {}}, true);  // ssthresh 5 segments
+  for (int i = 0; i < 4; ++i) cc.on_ack(limited_ack(mss));
+  EXPECT_EQ(cc.cwnd(), 5 * mss);
+  for (int i = 0; i < 4; ++i) cc.on_ack(limited_ack(mss));
+  EXPECT_EQ(cc.cwnd(), 5 * mss);
+  cc.on_ack(limited_ack(mss));
+  EXPECT_EQ(cc.cwnd(), 6 * mss);
+}
+
+TEST(NewReno, TimeoutFallsToOneSegmentAndHoldsSsthreshWhenRepeated) {
+  CongestionControl cc(NewReno(mss, 10 * mss));
+  cc.on_timeout({.in_flight = 8 * mss, .now = {}}, true);
+  EXPECT_EQ(cc.cwnd(), mss);
+  EXPECT_EQ(cc.ssthresh(), 4 * mss);
+  cc.on_timeout({.in_flight = mss, .now = {}}, false);
+  EXPECT_EQ(cc.ssthresh(), 4 * mss);
+  cc.on_timeout({.in_flight = mss, .now = {}}, true);
+  EXPECT_EQ(cc.ssthresh(), 2 * mss);  // never below two segments
+}
+
+TEST(NewReno, FastRecoveryInflatesDeflatesAndEnds) {
+  CongestionControl cc(NewReno(mss, 20 * mss));
+  cc.on_recovery_enter({.in_flight = 20 * mss, .now = {}});
+  EXPECT_EQ(cc.ssthresh(), 10 * mss);
+  EXPECT_EQ(cc.cwnd(), 13 * mss);
+  cc.on_recovery_dup_ack();
+  EXPECT_EQ(cc.cwnd(), 14 * mss);
+  cc.on_recovery_partial_ack(limited_ack(3 * mss));  // 14 - 3 + 1
+  EXPECT_EQ(cc.cwnd(), 12 * mss);
+  cc.on_recovery_exit({.in_flight = 4 * mss, .now = {}});
+  EXPECT_EQ(cc.cwnd(), 5 * mss);  // min(ssthresh, flight + 1): no burst
+}
+
+TEST(NewReno, IdleRestartReturnsToTheInitialWindowOnly) {
+  CongestionControl cc(NewReno(mss, 10 * mss));
+  for (int i = 0; i < 50; ++i) cc.on_ack(limited_ack(2 * mss));
+  cc.on_idle_restart();
+  EXPECT_EQ(cc.cwnd(), 10 * mss);
+  cc.on_timeout({.in_flight = 10 * mss, .now = {}}, true);
+  cc.on_idle_restart();
+  EXPECT_EQ(cc.cwnd(), mss);
+}
+
+// --- Flow keys -----------------------------------------------------------------------------------------------
+
+TEST(FlowKey, EveryPartCounts) {
+  const FlowKey base{IpAddress::v4(192, 0, 2, 1), IpAddress::v4(192, 0, 2, 2), 7, 4000};
+  FlowKey keys[] = {base, base, base, base};
+  keys[0].local = IpAddress::v4(192, 0, 2, 3);
+  keys[1].remote = IpAddress::v4(192, 0, 2, 3);
+  keys[2].local_port = 8;
+  keys[3].remote_port = 4001;
+  EXPECT_TRUE(base == base);
+  for (const FlowKey& key : keys) {
+    EXPECT_FALSE(key == base);
+    EXPECT_NE(key.hash(1), base.hash(1));
+  }
+}
+
+TEST(FlowKey, NeighbouringPortsSpreadOverTheTable) {
+  // 20,000 flows from one peer into 65,536 buckets: a random function leaves about 48,300 empty.
+  std::set<std::uint32_t> buckets;
+  for (std::uint16_t port = 10'000; port < 30'000; ++port)
+    buckets.insert(FlowKey{IpAddress::v4(10, 0, 0, 1), IpAddress::v4(10, 0, 0, 2), 80, port}.hash(7) & 0xffff);
+  EXPECT_GT(buckets.size(), 16'500u);
+  EXPECT_LT(buckets.size(), 18'000u);
+}
+
+TEST(FlowKey, SeedChangesWhichFlowsCollide) {
+  const auto bucket = [](std::uint16_t port, std::uint64_t seed) {
+    return FlowKey{IpAddress::v4(10, 0, 0, 1), IpAddress::v4(10, 0, 0, 2), 80, port}.hash(seed) & 0xfff;
+  };
+  std::vector<std::uint16_t> colliding;
+  for (std::uint32_t port = 1; port < 65536; ++port)
+    if (bucket(static_cast<std::uint16_t>(port), 1) == 5) colliding.push_back(static_cast<std::uint16_t>(port));
+  ASSERT_GT(colliding.size(), 5u);
+  std::set<std::uint32_t> reseeded;
+  for (const auto port : colliding) reseeded.insert(bucket(port, 2));
+  EXPECT_GT(reseeded.size(), colliding.size() * 3 / 4);
+}
+
+// --- TIME-WAIT -----------------------------------------------------------------------------------------------
+
+TimeWait waiting(std::uint16_t port, std::int64_t expiry_s) {
+  TimeWait entry;
+  entry.key.remote_port = port;
+  entry.expiry = TimePoint::from_ns(expiry_s * 1'000'000'000);
+  return entry;
+}
+
+std::vector<std::uint16_t> drain(TimeWaitTable& table) {
+  std::vector<std::uint16_t> ports;
+  while (table.oldest() != TimeWaitTable::nil) {
+    ports.push_back(table[table.oldest()].key.remote_port);
+    table.remove(table.oldest());
+  }
+  return ports;
+}
+
+TEST(TimeWaitTable, ExpiresInOrderAndFillsUp) {
+  TimeWaitTable table(3);
+  for (std::uint16_t i = 1; i <= 3; ++i) table.add(waiting(i, i));
+  EXPECT_TRUE(table.full());
+  EXPECT_EQ(drain(table), (std::vector<std::uint16_t>{1, 2, 3}));
+  EXPECT_EQ(table.size(), 0u);
+}
+
+TEST(TimeWaitTable, RestartMovesToTheEndFromAnywhere) {
+  for (std::uint16_t restarted = 1; restarted <= 3; ++restarted) {
+    TimeWaitTable table(3);
+    std::vector<std::uint32_t> index;
+    for (std::uint16_t i = 1; i <= 3; ++i) index.push_back(table.add(waiting(i, i)));
+    table.restart(index[restarted - 1u], TimePoint::from_ns(9'000'000'000));
+    std::vector<std::uint16_t> expected;
+    for (std::uint16_t i = 1; i <= 3; ++i)
+      if (i != restarted) expected.push_back(i);
+    expected.push_back(restarted);
+    EXPECT_EQ(drain(table), expected);
+  }
+}
+
+}  // namespace
+}  // namespace pollux
