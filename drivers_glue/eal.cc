@@ -81,12 +81,17 @@ void plan_memory(const Config& config, const MachineFacts& facts, std::uint64_t 
                     "needed; {}",
                     have, need / mebi, huge_page_advice(need)));
   plan.huge_pages = enough && config.eal.huge_pages != HugePages::off;
-  if (plan.huge_pages) return;
+  if (plan.huge_pages) {
+    plan.arguments.push_back("--in-memory");
+    return;
+  }
   if (config.eal.huge_pages == HugePages::automatic)
     plan.warning =
         fmt::format("running without huge pages (slower): {} MiB of them are free and {} MiB are needed; {}",
                     have, need / mebi, huge_page_advice(need));
-  plan.arguments.insert(plan.arguments.end(), {"--no-huge", "-m", fmt::format("{}", need / mebi)});
+  // EAL refuses --in-memory beside --no-huge; --no-shconf is the part of it that matters then.
+  plan.arguments.insert(plan.arguments.end(),
+                        {"--no-huge", "--no-shconf", "-m", fmt::format("{}", need / mebi)});
 }
 
 std::atomic<bool> eal_was_started = false;
@@ -125,7 +130,6 @@ EalPlan plan_eal(const Config& config, const MachineFacts& facts) {
                     lcore_map(plan.cpus, facts),
                     "--main-lcore=0",
                     "--file-prefix=" + prefix,
-                    "--in-memory",
                     "--no-telemetry"};
   plan.arguments.push_back(config.log_level == "debug" ? "--log-level=debug" : "--log-level=warning");
 

@@ -1,0 +1,187 @@
+// Every key of the configuration file: its name, range and meaning.
+#include <fmt/core.h>
+
+#include "pollux/config/load.h"
+
+namespace pollux {
+namespace {
+
+using namespace literals;
+
+constexpr std::uint32_t count_max = 16'777'216;
+constexpr Duration hour = Duration::from_s(3600);
+constexpr Duration day = hour * 24;
+
+Section port_section(PortConfig& port) {
+  Section s;
+  s.text("device", port.device, "a PCI address like 0000:01:00.0 or a virtual device like net_tap0,iface=px0",
+         "The port: a PCI address, or a virtual device as DPDK's --vdev takes it")
+      .required = true;
+  s.prefixes("addresses", port.addresses, "Our addresses with their subnet's length, exactly one for now")
+      .required = true;
+  s.integer("mtu", port.mtu, 576, 9000, "Octets of the largest IP packet");
+  s.integer("rx_ring", port.rx_ring, 1, 32768,
+            "Receive descriptors per core; adjusted to the driver's limits");
+  s.integer("tx_ring", port.tx_ring, 1, 32768,
+            "Transmit descriptors per core; adjusted to the driver's limits");
+  s.boolean("promiscuous", port.promiscuous,
+            "Take frames for other MAC addresses from the wire (and count them as dropped)");
+  return s;
+}
+
+Section route_section(RouteConfig& route) {
+  Section s;
+  s.prefix("prefix", route.prefix, "Where to; 0.0.0.0/0 is the default route").required = true;
+  s.address("gateway", route.gateway, "The router, in the subnet of a port").required = true;
+  return s;
+}
+
+Section pool_section(PoolConfig& pool) {
+  Section s;
+  s.integer("packets", pool.packets, 1, count_max, "Packet buffers; 2^n - 1 wastes no memory");
+  s.integer("clones", pool.clones, 1, count_max, "References to packet buffers (splitting, retransmission)");
+  s.integer("cache", pool.cache, 0, 512, "Buffers that a core keeps at hand, below the shared pool");
+  s.integer("packet_room", pool.packet_room, 256, 16384, "Octets of frame that one buffer holds");
+  return s;
+}
+
+Section eal_section(EalConfig& eal) {
+  Section s;
+  s.text("file_prefix", eal.file_prefix, "a word",
+         "Name under which DPDK keeps this process's files apart from others'; empty: pollux-PID");
+  s.choice<HugePages>(
+      "huge_pages", eal.huge_pages,
+      {{"automatic", HugePages::automatic}, {"required", HugePages::required}, {"off", HugePages::off}},
+      "Huge pages: automatic uses them when enough are free, else warns and runs without");
+  s.integer("memory_mb", eal.memory_mb, 0, 1'048'576,
+            "MiB of memory for DPDK; without huge pages it is all there is. 0: enough for the pools");
+  s.texts("extra", eal.extra, "Further DPDK EAL arguments, word by word");
+  return s;
+}
+
+Section ip_section(IpOptions& ip) {
+  Section s;
+  s.integer("neighbors_max", ip.neighbors_max, 16, 1'048'576, "Neighbours (ARP entries) per core");
+  s.integer("neighbor_queue_max", ip.neighbor_queue_max, 1, 1024,
+            "Packets kept per neighbour while its MAC address is asked for; then the oldest is dropped");
+  s.duration("arp_retry", ip.arp_retry, 10_ms, 60_s, "Time between ARP requests while resolving");
+  s.integer("arp_attempts_max", ip.arp_attempts_max, 1, 20,
+            "ARP requests before a neighbour counts as unreachable");
+  s.duration("neighbor_reachable", ip.neighbor_reachable, 1_s, day,
+             "How long a neighbour is trusted after a confirmation");
+  s.duration("neighbor_stale_max", ip.neighbor_stale_max, 1_s, day * 7,
+             "When an unused neighbour is forgotten");
+  s.integer("icmp_errors_per_second", ip.icmp_errors_per_second, 0, 1'000'000,
+            "ICMP errors sent per core and second at most (RFC 1812 4.3.2.8); 0: none");
+  s.integer("ttl", ip.ttl, 1, 255, "Time to live of ICMP and UDP packets");
+  return s;
+}
+
+/// first <= last, in a map with both keys.
+void add_port_range(Section& s, std::uint16_t& first, std::uint16_t& last) {
+  s.integer("ephemeral_port_first", first, 1, 65535, "First local port of those chosen for us");
+  s.integer("ephemeral_port_last", last, 1, 65535, "Last local port of those chosen for us");
+  s.rule("ephemeral_port_last", [&first, &last]() -> std::optional<std::string> {
+    if (first <= last) return std::nullopt;
+    return fmt::format("expected at least ephemeral_port_first, {}, found {}", first, last);
+  });
+}
+
+void add_connection_keys(Section& s, TcpConnOptions& conn) {
+  constexpr std::uint32_t kib = 1024;
+  s.size("receive_buffer", conn.receive_buffer, 4 * kib, kib * kib * kib,
+         "Octets per connection that were received and are still kept by the application");
+  s.size("send_buffer", conn.send_buffer, 4 * kib, kib * kib * kib,
+         "Octets per connection that were taken for sending and are not yet acknowledged");
+  s.boolean("nagle", conn.nagle, "Hold small segments back while data is unacknowledged (RFC 9293 3.7.4)");
+  s.boolean("timestamps", conn.timestamps, "Offer timestamps (RFC 7323)");
+  s.boolean("window_scaling", conn.window_scaling, "Offer window scaling (RFC 7323)");
+  s.boolean("delayed_ack", conn.delayed_ack,
+            "Acknowledge every second segment or after delayed_ack_max (RFC 9293 3.8.6.3)");
+  s.boolean("keepalive", conn.keepalive, "Probe idle connections (RFC 9293 3.8.4)");
+  s.duration("keepalive_idle", conn.keepalive_idle, 1_s, day * 30, "Idle time before the first probe");
+  s.duration("keepalive_interval", conn.keepalive_interval, 1_s, hour, "Time between probes");
+  s.integer("keepalive_count", conn.keepalive_count, 1, 127,
+            "Unanswered probes before a connection is given up");
+  s.duration(
+      "user_timeout", conn.user_timeout, 0_s, day * 30,
+      "Give a connection up when data stays unacknowledged this long (RFC 5482); 0: retries_max decides");
+  s.integer("retries_max", conn.retries_max, 1, 30, "Retransmissions before a connection is given up");
+  s.integer("ttl", conn.ttl, 1, 255, "Time to live of TCP packets");
+  s.integer("tos", conn.tos, 0, 255, "Differentiated services octet of TCP packets");
+}
+
+Section tcp_section(TcpOptions& tcp) {
+  Section s;
+  add_connection_keys(s, tcp.conn);
+  s.integer("connections_max", tcp.connections_max, 1, count_max,
+            "Connections per core, TIME-WAIT not included");
+  s.integer("time_wait_max", tcp.time_wait_max, 1, count_max,
+            "Connections in TIME-WAIT per core; then the oldest ends early");
+  s.integer("listeners_max", tcp.listeners_max, 1, 65535, "Listening ports per core");
+  s.duration("msl", tcp.msl, 1_ms, 240_s, "Maximum segment lifetime; TIME-WAIT lasts twice this");
+  s.duration("rto_min", tcp.rto_min, 1_ms, 60_s,
+             "Shortest retransmission timeout (RFC 6298 2.4 says 1s, Linux 200ms)");
+  s.duration("rto_max", tcp.rto_max, 1_s, hour, "Longest retransmission timeout");
+  s.duration("rto_initial", tcp.rto_initial, 1_ms, 60_s,
+             "Retransmission timeout before the first measurement");
+  s.duration("delayed_ack_max", tcp.delayed_ack_max, 1_ms, 499_ms,
+             "Longest delay of an ACK (RFC 9293 3.8.6.3: below 500ms)");
+  s.integer("syn_retries_max", tcp.syn_retries_max, 1, 30, "Retransmissions of a SYN");
+  s.integer("syn_ack_retries_max", tcp.syn_ack_retries_max, 1, 30, "Retransmissions of a SYN-ACK");
+  s.integer("initial_window_segments", tcp.initial_window_segments, 1, 64,
+            "Initial congestion window in segments (RFC 6928)");
+  s.integer("challenge_acks_per_second", tcp.challenge_acks_per_second, 1, 1'000'000,
+            "Challenge ACKs sent per core and second at most (RFC 5961 7)");
+  s.integer("out_of_order_segments_max", tcp.out_of_order_segments_max, 1, 65535,
+            "Segments per connection that wait for a missing one");
+  s.integer("out_of_order_total_max", tcp.out_of_order_total_max, 1, count_max,
+            "The same for all connections of a core");
+  s.duration("fin_wait_2_max", tcp.fin_wait_2_max, 1_s, day,
+             "How long a closed connection waits for the peer's end");
+  add_port_range(s, tcp.ephemeral_port_first, tcp.ephemeral_port_last);
+  s.rule("rto_max", [&tcp]() -> std::optional<std::string> {
+    if (tcp.rto_min <= tcp.rto_max && tcp.rto_initial <= tcp.rto_max) return std::nullopt;
+    return fmt::format("expected at least rto_min, {}, and rto_initial, {}, found {}",
+                       format_duration(tcp.rto_min), format_duration(tcp.rto_initial),
+                       format_duration(tcp.rto_max));
+  });
+  return s;
+}
+
+Section udp_section(UdpOptions& udp) {
+  Section s;
+  s.integer("sockets_max", udp.sockets_max, 1, 65535, "Sockets per core");
+  add_port_range(s, udp.ephemeral_port_first, udp.ephemeral_port_last);
+  return s;
+}
+
+}  // namespace
+
+Section config_section(Config& config) {
+  Section s;
+  s.sections("ports", config.ports, port_section, "The network ports").required = true;
+  s.sections("routes", config.routes, route_section,
+             "Routes through gateways; a port's own subnet needs none");
+  s.integers("cores", config.cores, 1023,
+             "CPUs that poll, one stack each; empty: the last CPU of the process");
+  s.section("pool", pool_section(config.pool), "Packet buffers of each core");
+  s.section("eal", eal_section(config.eal), "How DPDK's environment abstraction layer starts");
+  s.choice<IdlePolicy>(
+      "idle", config.idle,
+      {{"spin", IdlePolicy::spin}, {"pause", IdlePolicy::pause}, {"sleep", IdlePolicy::sleep}},
+      "Between polls that find nothing: spin, pause the CPU for a moment, or after idle_polls of them sleep");
+  s.integer("idle_polls", config.idle_polls, 1, 1'000'000'000, "Empty polls before the first sleep");
+  s.integer("idle_sleep_us_max", config.idle_sleep_us_max, 1, 100'000,
+            "Microseconds of the longest sleep: added latency");
+  s.duration("drain_timeout", config.drain_timeout, 0_s, day,
+             "On SIGTERM and SIGINT, time for open connections to finish before they are reset");
+  s.section("ip", ip_section(config.ip), "IP, ARP and ICMP");
+  s.section("tcp", tcp_section(config.tcp), "TCP");
+  s.section("udp", udp_section(config.udp), "UDP");
+  s.text("log_level", config.log_level, "one of error | warning | info | debug",
+         "What is worth a line on standard error");
+  return s;
+}
+
+}  // namespace pollux
