@@ -19,8 +19,8 @@ bool Tcp::is_predicted(const Tcb& tcb, const Segment& seg) noexcept {
 
 DropReason Tcp::fast_path(Tcb& tcb, Segment& seg) noexcept {
   counters_.add(Counter::tcp_fast_path);
-  if (tcb.is.timestamps) {
-    tcb.ts_recent = seg.ts_value;  // SEG.SEQ = RCV.NXT >= Last.ACK.sent, RFC 7323 4.3
+  if (tcb.is.timestamps && tcb.rcv.unacked == 0) {  // SEG.SEQ <= Last.ACK.sent: the oldest unacknowledged is echoed
+    tcb.ts_recent = seg.ts_value;                   // RFC 7323 4.3
     tcb.ts_recent_ms = now_ms();
   }
   if (seg.ack != tcb.snd.una) {

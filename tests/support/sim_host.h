@@ -4,6 +4,7 @@
 #include <deque>
 #include <functional>
 #include <memory>
+#include <optional>
 #include <string>
 
 #include "support/frame.h"
@@ -18,6 +19,7 @@ class World;
 struct HostOptions {
   std::string name = {};          ///< default: "h1", "h2", ...
   StackOptions stack = {};        ///< secrets and seed are set from the world's seed
+  std::optional<SipKey> isn_key = {};
   IpPrefix address = {};          ///< default: 10.0.0.N/24
   std::uint16_t mtu = 1500;
   TxOffloads offloads = {};       ///< what the simulated port computes for the stack

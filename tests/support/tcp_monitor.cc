@@ -35,10 +35,10 @@ std::string TcpMonitor::check_options(const Decoded& frame, const Flow& flow) {
   if (frame.mss && !frame.has(SYN)) return "RFC 9293 MUST-65: MSS option outside a SYN";
   if (frame.window_scale && !frame.has(SYN)) return "RFC 7323 2.1: window scale option outside a SYN";
   if (frame.has(RST)) return "";
-  // RFC 9293 MUST-16: options count against the peer's MSS.
-  if (frame.payload.size() + frame.options_length > flow.peer_mss && !frame.payload.empty())
-    return numbers("RFC 9293 MUST-16: segment above the peer's MSS",
-                   static_cast<std::uint32_t>(frame.payload.size() + frame.options_length), flow.peer_mss);
+  // RFC 9293 MUST-16: options count against the peer's MSS. A peer that claims less than it must take is not obeyed.
+  const std::uint32_t limit = std::max<std::uint32_t>(flow.peer_mss, 88);
+  const auto size = static_cast<std::uint32_t>(frame.payload.size() + frame.options_length);
+  if (size > limit && !frame.payload.empty()) return numbers("RFC 9293 MUST-16: segment above the peer's MSS", size, limit);
   const bool negotiated = flow.peer_timestamps && flow.own_timestamps;
   if (!frame.has(SYN) && frame.ts_value.has_value() != negotiated)
     return negotiated ? "RFC 7323 3.2: negotiated timestamp is missing" : "RFC 7323 3.2: timestamp was not negotiated";

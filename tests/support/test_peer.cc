@@ -47,14 +47,26 @@ LinkIds TestPeer::ids() const { return {mac_, host_.mac(), address_, host_.ip()}
 
 // --- Saying ------------------------------------------------------------------------------------------------
 
+// The peer's clock runs on from the newest timestamp that a test gave.
+std::uint32_t TestPeer::timestamp(std::uint8_t flags, const Seg& seg) {
+  Flow& f = flow();
+  const TimePoint now = world_.now();
+  const std::uint32_t clock = f.ts_base + static_cast<std::uint32_t>((now - f.ts_base_at).ms());
+  if (!seg.ts_value) return clock;
+  if ((flags & SYN) != 0 || static_cast<std::int32_t>(*seg.ts_value - clock) > 0) {
+    f.ts_base = *seg.ts_value;
+    f.ts_base_at = now;
+  }
+  return *seg.ts_value;
+}
+
 std::vector<std::uint8_t> TestPeer::options_for(std::uint8_t flags, const Seg& seg) {
   std::vector<std::uint8_t> out = seg.raw_options;
   if (const std::uint32_t mss = seg.mss.value_or(0); seg.mss) put_option(out, {2, 4, mss >> 8, mss});
   if (seg.wscale) put_option(out, {1, 3, 3, *seg.wscale});
   const bool implied = flow().timestamps && (flags & RST) == 0;
   if (seg.has_ts.value_or(seg.ts_value.has_value() || implied)) {
-    const auto clock = static_cast<std::uint32_t>(world_.now().ns() / 1'000'000);
-    const std::uint32_t value = seg.ts_value.value_or(clock);
+    const std::uint32_t value = timestamp(flags, seg);
     const std::uint32_t echo = seg.ts_echo.value_or((flags & ACK) != 0 ? flow().ts_heard : 0);
     put_option(out, {1, 1, 8, 10, value >> 24, value >> 16, value >> 8, value, echo >> 24, echo >> 16, echo >> 8, echo});
     if ((flags & SYN) != 0) flow().offered_timestamps = true;
@@ -118,7 +130,8 @@ void TestPeer::sends_icmp_error(std::uint8_t type, std::uint8_t code, std::int64
 
 void TestPeer::hears(Frame frame) {
   const Decoded d = decode(frame);
-  if (d.kind == Decoded::Kind::arp && d.arp_op == ArpOp::request && d.ids.source != d.ids.destination && answers_arp) {
+  if (d.kind == Decoded::Kind::arp && d.arp_op == ArpOp::request && answers_arp) {
+    if (d.ids.source == d.ids.destination) return;  // the stack announces its address
     host_.receive(arp_frame({mac_, host_.mac(), d.ids.destination, host_.ip()}, ArpOp::reply));
     return;
   }

@@ -28,6 +28,7 @@ struct Seg {
   std::optional<std::uint32_t> window = {};    ///< the field, unscaled
   std::optional<std::uint32_t> len = {};       ///< payload octets (sent: a position-dependent pattern)
   std::optional<std::string> data = {};        ///< the payload itself
+  std::vector<std::uint8_t> raw_options = {};  ///< sends: in front of the other options
   std::optional<std::uint16_t> mss = {};
   std::optional<std::uint8_t> wscale = {};
   std::optional<std::uint32_t> ts_value = {};
@@ -37,7 +38,6 @@ struct Seg {
   std::optional<bool> has_ts = {};             ///< sends: false leaves a negotiated timestamp out
   std::optional<bool> push = {};               ///< expects: PSH (otherwise not looked at)
   std::optional<std::uint16_t> urgent = {};
-  std::vector<std::uint8_t> raw_options = {};  ///< sends: in front of the other options
   std::optional<std::uint8_t> data_offset = {};
   bool bad_checksum = false;
   Ipv4Header ip = {};
@@ -122,6 +122,8 @@ class TestPeer {
     bool offered_timestamps = false;
     bool timestamps = false;
     std::uint32_t ts_heard = 0;
+    std::uint32_t ts_base = 1'000'000;  ///< the peer's timestamp clock, in ms, at ts_base_at
+    TimePoint ts_base_at;
   };
 
   Flow& flow() { return flows_[flow_key_]; }
@@ -129,6 +131,7 @@ class TestPeer {
   void hears(Frame frame);
   void learns(const Decoded& segment);
   void runs_now();
+  std::uint32_t timestamp(std::uint8_t flags, const Seg& seg);
   std::vector<std::uint8_t> options_for(std::uint8_t flags, const Seg& seg);
   std::string relative(const Decoded& segment, bool from_stack) const;
   void note(std::string line);
