@@ -157,8 +157,8 @@ void converse(PacketPool pool) {
 }  // namespace
 
 int main() {
-  std::array arguments{"virtual_time",    "--no-huge",      "--no-pci",     "--in-memory", "-m", "64", "--no-shconf",
-                       "--no-telemetry", "--log-level=4", "--lcores=0"};
+  std::array arguments{"virtual_time", "--no-huge", "--no-pci",       "--no-shconf",  "--file-prefix=virtual_time",
+                       "-m",           "64",        "--no-telemetry", "--log-level=4", "--lcores=0"};
   std::vector<char*> argv;
   for (const char* argument : arguments) argv.push_back(const_cast<char*>(argument));
   if (rte_eal_init(static_cast<int>(argv.size()), argv.data()) < 0) {

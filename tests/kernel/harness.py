@@ -26,9 +26,8 @@ def setup(build_folder, is_quick):
     build, quick = build_folder, is_quick
     command("ip", "link", "set", "lo", "up")
     for scope in ("all", "default"):  # no router solicitations between the packets that tests count
-        path = pathlib.Path(f"/proc/sys/net/ipv6/conf/{scope}/disable_ipv6")
-        if path.exists():
-            path.write_text("1")
+        if pathlib.Path(f"/proc/sys/net/ipv6/conf/{scope}").exists():
+            sysctl(f"net/ipv6/conf/{scope}/disable_ipv6", 1)
 
 
 def command(*words, timeout=30, check=True, **options):
@@ -38,6 +37,10 @@ def command(*words, timeout=30, check=True, **options):
     if check and done.returncode != 0:
         raise AssertionError(f"{' '.join(map(str, words))}: exit status {done.returncode}\n{done.stdout[-2000:]}")
     return done
+
+
+def sysctl(name, value):
+    pathlib.Path("/proc/sys", name).write_text(str(value))
 
 
 def wait_until(condition, seconds, what):
@@ -213,14 +216,15 @@ class ServerTest(unittest.TestCase):
         return self.server.counters().since(self.before, name)
 
 
-def connect(port, timeout=10, **buffers):
-    """A kernel TCP connection to l4echo. rcvbuf and sndbuf set its buffers before the handshake."""
+def connect(port, timeout=10, rcvbuf=None, sndbuf=None, maxseg=None):
+    """A kernel TCP connection to l4echo; the options are set before the handshake."""
     s = socket.socket()
     try:
-        if "rcvbuf" in buffers:
-            s.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, buffers["rcvbuf"])
-        if "sndbuf" in buffers:
-            s.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, buffers["sndbuf"])
+        for level, option, value in ((socket.SOL_SOCKET, socket.SO_RCVBUF, rcvbuf),
+                                     (socket.SOL_SOCKET, socket.SO_SNDBUF, sndbuf),
+                                     (socket.IPPROTO_TCP, socket.TCP_MAXSEG, maxseg)):
+            if value is not None:
+                s.setsockopt(level, option, value)
         s.settimeout(timeout)
         s.connect((STACK, port))
     except BaseException:

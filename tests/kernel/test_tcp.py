@@ -1,0 +1,195 @@
+"""Kernel clients of l4echo's TCP ports on a wire that loses nothing."""
+import hashlib
+import random
+import selectors
+import socket
+import threading
+import time
+
+import harness
+from harness import connect, read_exactly, read_to_end, STACK
+
+NOISE = random.Random(7).randbytes(1 << 20)
+
+
+def echo_hashed(s, size, piece=1 << 18):
+    """Sends `size` octets while reading the echo; returns both SHA-256 digests and the octets read."""
+    sent, received = hashlib.sha256(), hashlib.sha256()
+
+    def send():
+        left, at = size, 0
+        while left:
+            data = NOISE[at:at + min(piece, left, len(NOISE) - at)]
+            at = (at + len(data)) % len(NOISE)
+            s.sendall(data)
+            sent.update(data)
+            left -= len(data)
+        s.shutdown(socket.SHUT_WR)
+    sender = threading.Thread(target=send, daemon=True)
+    sender.start()
+    count = 0
+    while data := s.recv(1 << 18):
+        received.update(data)
+        count += len(data)
+    sender.join(10)
+    return sent.digest(), received.digest(), count
+
+
+class Tcp(harness.ServerTest):
+    def setUp(self):
+        super().setUp()
+        self.kernel = harness.kernel_counters()
+
+    def assert_clean_wire(self):
+        """Neither side had to repair anything: no retransmission, no loss, no bad segment."""
+        after = harness.kernel_counters()
+        trouble = {name: after[name] - self.kernel[name] for name in harness.TROUBLE
+                   if after.get(name, 0) != self.kernel.get(name, 0)}
+        self.assertEqual(trouble, {}, "the kernel's counters")
+        for name in ("TcpRetransSegs", "TcpExtTCPTimeouts", "tcp_bad_checksum", "tx_batch_full", "no_mbuf"):
+            self.assertEqual(self.grown(name), 0, name)
+
+    def test_one_flow_of_64_MiB(self):
+        size = 64 << 20
+        with connect(7, timeout=30) as s:
+            sent, received, count = echo_hashed(s, size)
+        self.assertEqual(count, size)
+        self.assertEqual(sent, received)
+        self.server.assert_idle()
+        self.assertEqual(self.grown("PxTcpInBytes"), size)
+        self.assertEqual(self.grown("PxTcpOutBytes"), size)
+        self.assert_clean_wire()
+
+    def test_200_flows_at_once(self):
+        """Each sends 256 KiB of its own and closes its half; all are open before the first octet."""
+        size, flows = 256 << 10, {}
+        poll = selectors.DefaultSelector()
+        for i in range(200):
+            s = connect(7)
+            s.setblocking(False)
+            offset = i * 1000
+            flows[s] = {"out": memoryview(NOISE[offset:offset + size]), "in": bytearray(), "want": NOISE[offset:offset + size]}
+            poll.register(s, selectors.EVENT_READ | selectors.EVENT_WRITE)
+        self.assertEqual(self.server.counters()["connections"], 200)
+        open_flows, end = len(flows), time.monotonic() + 40
+        while open_flows and time.monotonic() < end:
+            for key, events in poll.select(1):
+                s, flow = key.fileobj, flows[key.fileobj]
+                if events & selectors.EVENT_WRITE:
+                    flow["out"] = flow["out"][s.send(flow["out"][:65536]):]
+                    if not flow["out"]:
+                        s.shutdown(socket.SHUT_WR)
+                        poll.modify(s, selectors.EVENT_READ)
+                if events & selectors.EVENT_READ:
+                    data = s.recv(65536)
+                    flow["in"] += data
+                    if not data:
+                        poll.unregister(s)
+                        s.close()
+                        open_flows -= 1
+        poll.close()
+        self.assertEqual(open_flows, 0)
+        for flow in flows.values():
+            self.assertEqual(flow["in"], flow["want"])
+        self.assert_clean_wire()
+
+    def test_10000_short_connections_leave_nothing_behind(self):
+        count = 1000 if harness.quick else 10000
+        for i in range(count):
+            with connect(7) as s:
+                message = b"connection %d" % i
+                s.sendall(message)
+                s.shutdown(socket.SHUT_WR)
+                self.assertEqual(read_to_end(s), message)
+        after = self.server.assert_idle()
+        self.assertEqual(after.since(self.before, "TcpPassiveOpens"), count)
+        self.assertEqual(after.since(self.before, "TcpEstabResets"), 0)
+        self.assert_clean_wire()
+
+    def test_messages_of_every_small_size(self):
+        with connect(7) as s:
+            s.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+            for size in [*range(1, 200), *range(1440, 1470), 2896, 2897, 65535, 65536]:
+                s.sendall(NOISE[:size])
+                self.assertEqual(read_exactly(s, size), NOISE[:size], f"size {size}")
+        self.assert_clean_wire()
+
+    def test_single_octets_without_waiting(self):
+        with connect(7) as s:
+            s.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+            for i in range(5000):
+                s.send(NOISE[i:i + 1])
+            self.assertEqual(read_exactly(s, 5000), NOISE[:5000])
+
+    def test_half_close_then_read_everything(self):
+        for size in (0, 1, 1000, 100_000, 400_000):
+            with self.subTest(size=size), connect(7) as s:
+                s.sendall(NOISE[:size])
+                s.shutdown(socket.SHUT_WR)
+                self.assertEqual(read_to_end(s), NOISE[:size])
+
+    def test_data_and_fin_in_one_segment(self):
+        with connect(7) as s:
+            s.setsockopt(socket.IPPROTO_TCP, 3, 1)  # TCP_CORK: the FIN rides on the data
+            s.sendall(b"last words")
+            s.shutdown(socket.SHUT_WR)
+            self.assertEqual(read_to_end(s), b"last words")
+
+    def test_a_round_trip_is_quick(self):
+        """Neither Nagle nor a delayed ACK stands in the way of a lone message."""
+        times = []
+        with connect(7) as s:
+            for _ in range(200):
+                began = time.monotonic()
+                s.send(b"ping")
+                self.assertEqual(s.recv(99), b"ping")
+                times.append(time.monotonic() - began)
+        self.assertLess(sorted(times)[100], 0.01)
+
+    def test_a_closed_port_refuses(self):
+        with self.assertRaises(ConnectionRefusedError):
+            connect(4444)
+        self.assertEqual(self.grown("tcp_no_connection"), 1)
+        self.assertEqual(self.grown("TcpOutRsts"), 1)
+
+    def test_discard_takes_everything(self):
+        with connect(9) as s:
+            s.sendall(NOISE)
+            s.shutdown(socket.SHUT_WR)
+            self.assertEqual(read_to_end(s), b"")
+        self.assertEqual(self.grown("PxTcpInBytes"), len(NOISE))
+        self.assert_clean_wire()
+
+    def test_chargen_sends_the_pattern_until_we_leave(self):
+        printable = bytes(range(32, 127))
+        lines = b"".join((printable + printable)[i:i + 72] + b"\r\n" for i in range(95))
+        with connect(19) as s:
+            data = read_exactly(s, 3 << 20)
+            self.assertEqual(data, (lines * (len(data) // len(lines) + 1))[:len(data)])
+            harness.reset(s)
+
+    def test_the_other_end_is_told_the_right_addresses(self):
+        with connect(7) as s:
+            self.assertEqual(s.getpeername(), (STACK, 7))
+
+    def test_fast_open_and_unknown_options_are_ignored(self):
+        s = socket.socket()
+        s.settimeout(5)
+        with s:
+            s.setsockopt(socket.IPPROTO_TCP, 30, 1)  # TCP_FASTOPEN_CONNECT: an option that the stack does not know
+            s.connect((STACK, 7))
+            s.sendall(b"hello")
+            self.assertEqual(read_exactly(s, 5), b"hello")
+
+    def test_a_peer_without_options_is_served(self):
+        """Timestamps, window scaling and SACK off on the kernel's side, and a small MSS."""
+        names = ("tcp_timestamps", "tcp_window_scaling", "tcp_sack")
+        for name in names:
+            harness.sysctl(f"net/ipv4/{name}", 0)
+        try:
+            with connect(7, maxseg=536) as s:
+                sent, received, count = echo_hashed(s, 1 << 20)
+            self.assertEqual((count, sent), (1 << 20, received))
+        finally:
+            for name in names:
+                harness.sysctl(f"net/ipv4/{name}", 1)
