@@ -190,6 +190,8 @@ TEST(Ipv4, RejectsMalformedHeadersByName) {
       {"empty packet", [](Octets& h) { h.clear(); }, 0, DropReason::ip_truncated},
       {"19 octets", [](Octets& h) { h.resize(19); }, 19, DropReason::ip_truncated},
       {"19 octets in the first piece", [](Octets& h) { h.resize(19); }, 100, DropReason::header_split},
+      {"all but the last octet in the first piece", [](Octets& h) { h.resize(19); }, 20,
+       DropReason::header_split},
       {"version 6", [](Octets& h) { h[0] = 0x65; }, 100, DropReason::ip_bad_version},
       {"version 0", [](Octets& h) { h[0] = 0x05; }, 100, DropReason::ip_bad_version},
       {"IHL 4", [](Octets& h) { h[0] = 0x44; }, 100, DropReason::ip_bad_header_length},

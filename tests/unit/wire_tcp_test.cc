@@ -158,7 +158,10 @@ TEST(TcpOptions, EmitAsManySackBlocksAsFit) {
   };
   TcpOptionValues all = timestamp(1, 2);
   all.has_mss = all.has_window_scale = all.sack_permitted = true;
-  for (const auto& [beside, fit] : {Case{{}, 4}, Case{mss(1), 4}, Case{timestamp(1, 2), 3}, Case{all, 2}}) {
+  TcpOptionValues mss_and_scale = mss(1);
+  mss_and_scale.has_window_scale = true;
+  for (const auto& [beside, fit] :
+       {Case{{}, 4}, Case{mss(1), 4}, Case{mss_and_scale, 3}, Case{timestamp(1, 2), 3}, Case{all, 2}}) {
     TcpOptionValues values = beside;
     values.sack_count = 4;
     for (std::uint32_t i = 0; i < 4; ++i) values.sacks[i] = {SeqNum(10 * i), SeqNum(10 * i + 5)};
