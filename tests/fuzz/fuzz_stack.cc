@@ -17,8 +17,29 @@ namespace {
 
 constexpr std::uint32_t mbufs = 512;
 
-StackOptions small_stack() {
+/// The input's first octet: how the stack is set up, and how it ends.
+enum Shape : std::uint8_t {
+  end_by_abort = 1,
+  one_mbuf_a_frame = 2,  // the device takes no chains
+  no_timestamps = 4,
+  no_scaling = 8,
+  no_delayed_ack = 16,
+  no_nagle = 32,
+  quick_keepalive = 64,
+  short_user_timeout = 128,
+};
+
+StackOptions small_stack(std::uint8_t shape) {
   StackOptions options;
+  options.tcp.conn.timestamps = (shape & no_timestamps) == 0;
+  options.tcp.conn.window_scaling = (shape & no_scaling) == 0;
+  options.tcp.conn.delayed_ack = (shape & no_delayed_ack) == 0;
+  options.tcp.conn.nagle = (shape & no_nagle) == 0;
+  options.tcp.conn.keepalive = (shape & quick_keepalive) != 0;
+  options.tcp.conn.keepalive_idle = 2_s;
+  options.tcp.conn.keepalive_interval = 1_s;
+  options.tcp.conn.keepalive_count = 3;
+  if ((shape & short_user_timeout) != 0) options.tcp.conn.user_timeout = 5_s;
   options.ip.neighbors_max = 8;
   options.ip.neighbor_queue_max = 4;
   options.tcp.conn.receive_buffer = 16 * 1024;
@@ -35,11 +56,12 @@ StackOptions small_stack() {
 
 class World {
  public:
-  World() : stack_(make_stack()), apps_(*stack_, peer_) {
+  explicit World(std::uint8_t shape) : stack_(make_stack(shape)), apps_(*stack_, peer_) {
     const auto added = stack_->add_interface({.name = "fuzz0",
                                               .mac = fuzz::StackPeer::to_stack.destination_mac,
                                               .address = {fuzz::StackPeer::to_stack.destination, 24},
-                                              .mtu = fuzz::StackPeer::mtu},
+                                              .mtu = fuzz::StackPeer::mtu,
+                                              .offloads = {.multi_segment = (shape & one_mbuf_a_frame) == 0}},
                                              now_);
     FUZZ_REQUIRE(added.has_value());
     FUZZ_REQUIRE(stack_->add_route({IpAddress(), 0}, fuzz::StackPeer::to_stack.source).has_value());
@@ -57,7 +79,7 @@ class World {
       apps_.check_handles();
     }
   }
-  void end_by_abort() {
+  void finish_by_abort() {
     deliver();
     let_everything_go();
     stack_->abort_all(now_);
@@ -65,23 +87,25 @@ class World {
     FUZZ_REQUIRE(stack_->connection_count() == 0);
   }
   /// The peer is gone for good: what the applications close ends by itself.
-  void end_by_silence() {
+  void finish_by_silence() {
     deliver();
     let_everything_go();
     constexpr int turns_max = 20000;
-    for (int turns = 0; stack_->connection_count() != 0; ++turns) {
+    for (int turns = 0;; ++turns) {
       POLLUX_CHECK(turns < turns_max, "%u connections live on", stack_->connection_count());
       apps_.close_all();
       turn();
+      if (stack_->connection_count() == 0 && stack_->tcp().time_wait_count() == 0) return;
       const TimePoint next = stack_->next_deadline();
-      POLLUX_CHECK(!next.is_never(), "%u connections and nothing to wait for", stack_->connection_count());
+      POLLUX_CHECK(!next.is_never(), "%u connections, %u in TIME-WAIT, and nothing to wait for",
+                   stack_->connection_count(), stack_->tcp().time_wait_count());
       now_ = std::max(now_, next);
     }
   }
 
  private:
-  std::unique_ptr<Stack> make_stack() {
-    auto stack = Stack::create(small_stack(), pool_.pool(), now_);
+  std::unique_ptr<Stack> make_stack(std::uint8_t shape) {
+    auto stack = Stack::create(small_stack(shape), pool_.pool(), now_);
     POLLUX_CHECK(stack.has_value(), "%s", stack ? "" : stack.error().text.c_str());
     return std::move(*stack);
   }
@@ -141,7 +165,7 @@ class World {
   void set_up(fuzz::Reader& in) {
     const std::uint8_t what = in.u8();
     const std::uint8_t value = in.u8();
-    switch (what % 8) {
+    switch (what % 9) {
       case 0:
         return apps_.set_reaction(value);
       case 1:
@@ -156,8 +180,11 @@ class World {
         return sockets_[value % sockets_.size()].close();
       case 6:
         return pool_.set_limit(value < 128 ? value : mbufs);
-      default:
+      case 7:
         device_takes_ = value;
+        return;
+      default:
+        if (value == 0xff) stack_->start_drain();
     }
   }
 
@@ -243,12 +270,12 @@ class World {
 
 extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size) {
   fuzz::Reader in({data, size});
-  const bool abort = (in.u8() & 1) != 0;
-  World world;
+  const std::uint8_t shape = in.u8();
+  World world(shape);
   world.run(in);
-  if (abort)
-    world.end_by_abort();
+  if ((shape & end_by_abort) != 0)
+    world.finish_by_abort();
   else
-    world.end_by_silence();
+    world.finish_by_silence();
   return 0;
 }
