@@ -64,11 +64,10 @@ DropReason Ip::arp_input(InterfaceId id, ByteView bytes, TimePoint now) noexcept
 }
 
 void Ip::learn(Neighbor& neighbor, const MacAddress& mac, bool solicited, TimePoint now) noexcept {
-  const bool has_mac = neighbor.state != NeighborState::incomplete && neighbor.state != NeighborState::failed;
   if (solicited) {
     neighbor.set_mac(mac);
     set_reachable(neighbor, now);
-  } else if (!has_mac || neighbor.mac() != mac) {
+  } else if (neighbor.mac() != mac) {  // an unresolved entry's is zero
     // RFC 4861 7.2.5's rule, for ARP as well: news that nobody asked for are believed, but verified on use.
     neighbor.set_mac(mac);
     neighbors_.enter(neighbor, NeighborState::stale, now + options_.neighbor_stale_max);

@@ -78,8 +78,8 @@ void NeighborTable::remove(Neighbor& neighbor, DropReason reason) noexcept {
 }
 
 void NeighborTable::enter(Neighbor& neighbor, NeighborState state, TimePoint deadline) noexcept {
+  POLLUX_DCHECK(state != NeighborState::incomplete);  // add() alone makes those
   if (neighbor.state == NeighborState::incomplete) --incomplete_count_;
-  if (state == NeighborState::incomplete) ++incomplete_count_;
   neighbor.state = state;
   neighbor.attempts = 0;
   neighbor.age.unlink();

@@ -83,7 +83,7 @@ class NeighborTable {
   /// Forgets the entry; packets that wait are dropped for `reason`.
   void remove(Neighbor& neighbor, DropReason reason) noexcept;
 
-  /// Enters `state` (as its youngest) and fires at `deadline`.
+  /// Enters `state`, any but `incomplete`, as its youngest, and fires at `deadline`.
   void enter(Neighbor& neighbor, NeighborState state, TimePoint deadline) noexcept;
   void arm(Neighbor& neighbor, TimePoint deadline) noexcept { timers_->arm(neighbor, deadline); }
 

@@ -47,6 +47,14 @@ TEST(Arp, AProbeForOurAddressIsAnsweredAndTeachesNothing) {  // RFC 5227 2.1.1
   EXPECT_EQ(host.ip.neighbors().size(), 0u);
 }
 
+TEST(Arp, AProbeTeachesNothingInASubnetThatHoldsAddressZeroEither) {
+  const IpAddress address = IpAddress::v4(64, 0, 0, 1);
+  IpHost host({}, {.name = "port0", .mac = our_mac, .address = {address, 1}, .mtu = 1500, .offloads = {}});
+  EXPECT_FALSE(host.input(arp_request(peer_mac, IpAddress(), address)));
+  ASSERT_EQ(host.sent().size(), 1u);
+  EXPECT_EQ(host.ip.neighbors().size(), 0u);
+}
+
 TEST(Arp, ARequestFromOutsideTheSubnetIsAnsweredAndTeachesNothing) {
   IpHost host;
   EXPECT_FALSE(host.input(arp_request(peer_mac, remote_ip, our_ip)));
@@ -227,6 +235,13 @@ TEST(Neighbor, AllQueuesTogetherAreLimited) {
   (void)host.sent();
   EXPECT_EQ(host.heap.in_use(), NeighborTable::queued_total_max);
   EXPECT_EQ(host.drops(DropReason::neighbor_queue_full), 1000 - NeighborTable::queued_total_max);
+  // Whoever has a packet waiting keeps the newest even now (RFC 1122 2.3.2.2).
+  const IpAddress first = IpAddress::v4(192, 0, 2, 100);
+  EXPECT_EQ(host.send(first, pattern(5)), DropReason::none);
+  EXPECT_FALSE(host.input(arp_reply(peer_mac, first)));
+  const auto sent = host.sent();
+  ASSERT_EQ(sent.size(), 10u);
+  EXPECT_EQ(ip_payload_of(sent.back().bytes), pattern(5));
   host.run_for(10_s);
   (void)host.sent();
   EXPECT_EQ(host.heap.in_use(), 0u);
@@ -299,6 +314,7 @@ TEST(Neighbor, AConfirmationKeepsItReachableWithoutArp) {  // RFC 4861 7.3.1
   ASSERT_TRUE(host.ip.resolve(peer_ip, cache, host.now));
   for (int i = 0; i < 10; ++i) {
     host.run_for(20_s);
+    EXPECT_EQ(host.state_of(peer_ip), NeighborState::reachable);
     host.ip.confirm(cache, host.now);
   }
   EXPECT_EQ(host.state_of(peer_ip), NeighborState::reachable);

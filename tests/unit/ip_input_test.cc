@@ -73,6 +73,15 @@ TEST(IpInput, TheTransportSeesWhatTheHeaderSaid) {
   EXPECT_EQ(Frame(payload.begin(), payload.end()), pattern(33));
 }
 
+TEST(IpInput, APacketBringsTheTime) {
+  IpHost host;
+  host.now = host.now + Duration::from_ms(5);
+  EXPECT_TRUE(host.input(ipv4_frame({})));
+  EXPECT_EQ(host.ip.now(), host.now);
+  host.run_for(Duration::from_ms(5));
+  EXPECT_EQ(host.ip.now(), host.now);
+}
+
 TEST(IpInput, AWrongHeaderChecksumIsCaughtUnlessTheNicVouchesForIt) {
   IpHost host;
   Frame frame = ipv4_frame({});

@@ -87,6 +87,18 @@ TEST(IpLink, HeadersThatASplitTearsApartAreGatheredInTheFirstSegment) {
   }
 }
 
+TEST(IpLink, TheNicsWordStaysWithGatheredHeaders) {
+  IpHost host;
+  Frame frame = ipv4_frame({.payload = pattern(300)});
+  frame[24] ^= 0x40;
+  Packet packet = host.packet_of(Frame(frame.begin(), frame.begin() + 40));
+  Packet rest = host.packet_of(Frame(frame.begin() + 40, frame.end()));
+  ASSERT_TRUE(packet.chain(rest));
+  packet.mbuf()->ol_flags |= RTE_MBUF_F_RX_IP_CKSUM_GOOD | RTE_MBUF_F_RX_L4_CKSUM_GOOD;
+  ASSERT_TRUE(host.input(std::move(packet)));
+  EXPECT_TRUE(rx_l4_checksum_good(host.rx.packet.mbuf()));
+}
+
 TEST(IpLink, ASplitHeaderWithoutAnMbufToGatherItIsDroppedByName) {
   IpHost host;
   Packet packet;

@@ -170,14 +170,18 @@ TEST(Routes, APacketForARemoteHostGoesToTheGatewaysMac) {
 
 TEST(Routes, TheSourceIsTheAddressOfThePortThatLeadsThere) {
   IpHost host;
+  const std::uint32_t generation = host.ip.route_generation();
   ASSERT_TRUE(host.ip.add_interface(with("203.0.113.1/24"), host.now));
+  EXPECT_NE(host.ip.route_generation(), generation);
   (void)host.sent(1);
   ASSERT_TRUE(host.ip.add_route(prefix("198.51.100.0/24"), address("203.0.113.254")));
   EXPECT_EQ(host.ip.source_for(peer_ip), our_ip);
   EXPECT_EQ(host.ip.source_for(address("203.0.113.9")), address("203.0.113.1"));
   EXPECT_EQ(host.ip.source_for(remote_ip), address("203.0.113.1"));
   EXPECT_EQ(host.ip.source_for(address("8.8.8.8")), std::nullopt);
-  EXPECT_EQ(host.ip.source_for(IpAddress()), std::nullopt);
+  ASSERT_TRUE(host.ip.add_route(prefix("0.0.0.0/0"), gateway_ip));
+  EXPECT_EQ(host.ip.source_for(address("8.8.8.8")), our_ip);
+  EXPECT_EQ(host.ip.source_for(IpAddress()), std::nullopt) << "no default route leads to nowhere";
   EXPECT_EQ(host.ip.source_for(address("255.255.255.255")), our_ip);
 }
 

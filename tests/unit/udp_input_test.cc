@@ -24,6 +24,7 @@ TEST(UdpInput, AnEmptyDatagramIsADatagram) {
   Recorder handler;
   host.bind(7, handler);
   host.receive(peer, 7, {});
+  EXPECT_EQ(host.heap.in_use(), 0u) << "holds no buffer for nothing";
   host.udp.deliver();
   ASSERT_EQ(handler.got.size(), 1u);
   EXPECT_EQ(handler.got[0].data, "");

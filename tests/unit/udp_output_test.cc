@@ -265,6 +265,54 @@ TEST(UdpOutput, ARouteChangeAndAnotherPeerAreNoticed) {
   EXPECT_EQ(ethernet_of(sent[2].bytes).destination(), other_mac);
 }
 
+TEST(UdpOutput, ARouteThroughAnotherPortChangesTheSourceToo) {
+  UdpHost host;
+  const IpAddress second = IpAddress::v4(203, 0, 113, 1);
+  ASSERT_TRUE(host.ip.add_interface(
+      {.name = "p1", .mac = other_mac, .address = {second, 24}, .mtu = 1500, .offloads = {}}, host.now));
+  (void)host.sent(1);
+  ASSERT_TRUE(host.ip.add_route(*IpPrefix::from_string("0.0.0.0/0"), gateway_ip));
+  host.make_reachable(gateway_ip, peer_mac);
+  Recorder handler;
+  UdpSocket socket = host.bind(7, handler);
+  const Endpoint far{remote_ip, 5};
+  EXPECT_EQ(socket.send_to(far, "x"), SendStatus::ok);
+  EXPECT_EQ(payload_of(host.sent().at(0), 7, far), bytes_of("x"));
+  ASSERT_TRUE(host.ip.add_route(*IpPrefix::from_string("198.51.100.0/24"), IpAddress::v4(203, 0, 113, 2)));
+  EXPECT_EQ(socket.send_to(far, "y"), SendStatus::ok);
+  EXPECT_TRUE(host.sent().empty());
+  (void)host.sent(1);  // the ARP request
+  EXPECT_FALSE(host.ip.input(1, host.packet_of(arp_frame({.operation = ArpOperation::reply,
+                                                          .sender_mac = peer_mac,
+                                                          .sender_ip = IpAddress::v4(203, 0, 113, 2),
+                                                          .target_mac = other_mac,
+                                                          .target_ip = second},
+                                                         other_mac)),
+                             host.now, host.rx));
+  const auto sent = host.sent(1);
+  ASSERT_EQ(sent.size(), 1u);
+  EXPECT_EQ(payload_of(sent[0], 7, far, second), bytes_of("y"));
+}
+
+TEST(UdpOutput, APayloadWithoutRoomForAllHeadersNeedsAnMbufBeforeItIsTaken) {
+  UdpHost host;
+  host.make_reachable(peer_ip, peer_mac);
+  Recorder handler;
+  UdpSocket socket = host.bind(7, handler);
+  Packet packet = host.packet_of(pattern(10));
+  ASSERT_NE(packet.push_front(RTE_PKTMBUF_HEADROOM - 41), nullptr);  // one octet too few is left
+  const std::uint32_t size = packet.size();
+  Bytes data(std::move(packet));
+  host.heap.set_limit(1);
+  EXPECT_EQ(socket.send_to(peer, std::move(data)), SendStatus::no_memory);
+  EXPECT_EQ(data.size(), size);
+  host.heap.set_limit(2);
+  EXPECT_EQ(socket.send_to(peer, std::move(data)), SendStatus::ok);
+  const auto sent = host.sent();
+  ASSERT_EQ(sent.size(), 1u);
+  EXPECT_EQ(payload_of(sent[0], 7, peer).size(), size);
+}
+
 TEST(UdpOutput, MulticastStaysOnTheLinkUnlessAsked) {  // RFC 1112 6.1
   UdpHost host;
   Recorder handler;
