@@ -125,12 +125,9 @@ EalPlan plan_eal(const Config& config, const MachineFacts& facts) {
   plan.cpus = polling_cpus(config, facts);
   const auto prefix =
       config.eal.file_prefix.empty() ? fmt::format("pollux-{}", facts.pid) : config.eal.file_prefix;
-  plan.arguments = {"pollux",
-                    "--lcores",
-                    lcore_map(plan.cpus, facts),
-                    "--main-lcore=0",
-                    "--file-prefix=" + prefix,
-                    "--no-telemetry"};
+  plan.arguments = {
+      "pollux",        "--lcores", lcore_map(plan.cpus, facts), "--main-lcore=0", "--file-prefix=" + prefix,
+      "--no-telemetry"};
   plan.arguments.push_back(config.log_level == "debug" ? "--log-level=debug" : "--log-level=warning");
 
   std::uint64_t need = base_memory + plan.cpus.size() * pool_memory(config.pool);

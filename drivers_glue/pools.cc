@@ -4,8 +4,12 @@
 #include <numa.h>
 #include <rte_errno.h>
 #include <rte_mbuf.h>
+#include <rte_mbuf_pool_ops.h>
 
+#include <cerrno>
 #include <stdexcept>
+
+#include "pollux/drivers_glue/eal.h"
 
 namespace pollux {
 namespace {
@@ -30,9 +34,32 @@ std::uint64_t mempool_memory(std::uint64_t elements, std::uint64_t element_size)
   return elements * object + ring;
 }
 
+/// rte_pktmbuf_pool_create, but for its flags: without huge pages it would put each packet in 4 KiB pages of
+/// its own, although addresses are virtual then and a packet may cross pages.
+rte_mempool* create_pktmbuf_pool(const char* name, std::uint32_t packets, std::uint32_t cache,
+                                 std::uint16_t room, const Eal& eal, int node) {
+  const unsigned flags = eal.has_huge_pages() ? 0 : RTE_MEMPOOL_F_NO_IOVA_CONTIG;
+  auto* pool = rte_mempool_create_empty(name, packets, static_cast<unsigned>(sizeof(rte_mbuf)) + room, cache,
+                                        sizeof(rte_pktmbuf_pool_private), eal.socket_for(node), flags);
+  if (pool == nullptr) return nullptr;
+  rte_pktmbuf_pool_private traits{};
+  traits.mbuf_data_room_size = room;
+  if (const int result = rte_mempool_set_ops_byname(pool, rte_mbuf_best_mempool_ops(), nullptr);
+      result == 0) {
+    rte_pktmbuf_pool_init(pool, &traits);
+    if (rte_mempool_populate_default(pool) >= 0) {
+      rte_mempool_obj_iter(pool, rte_pktmbuf_init, nullptr);
+      return pool;
+    }
+    rte_errno = ENOMEM;
+  }
+  rte_mempool_free(pool);
+  return nullptr;
+}
+
 rte_mempool* create_pool(const std::string& name, std::uint32_t packets, std::uint32_t cache,
-                         std::uint16_t room, int socket, const char* key) {
-  auto* pool = rte_pktmbuf_pool_create(name.c_str(), packets, cache, 0, room, socket);
+                         std::uint16_t room, const Eal& eal, int node, const char* key) {
+  auto* pool = create_pktmbuf_pool(name.c_str(), packets, cache, room, eal, node);
   if (pool == nullptr) {
     const auto need = mempool_memory(packets, sizeof(rte_mbuf) + room) >> 20;
     throw std::runtime_error(fmt::format(
@@ -56,12 +83,12 @@ int numa_node_of(unsigned cpu) noexcept {
   return node < 0 ? 0 : node;
 }
 
-CorePools::CorePools(const std::string& name, const PoolConfig& config, int socket, int node) {
+CorePools::CorePools(const std::string& name, const PoolConfig& config, const Eal& eal, int node) {
   const PreferNode prefer(node);
   data_.reset(create_pool(name + "_data", config.packets, config.cache,
-                          static_cast<std::uint16_t>(RTE_PKTMBUF_HEADROOM + config.packet_room), socket,
+                          static_cast<std::uint16_t>(RTE_PKTMBUF_HEADROOM + config.packet_room), eal, node,
                           "packets"));
-  clones_.reset(create_pool(name + "_clones", config.clones, config.cache, 0, socket, "clones"));
+  clones_.reset(create_pool(name + "_clones", config.clones, config.cache, 0, eal, node, "clones"));
 }
 
 }  // namespace pollux

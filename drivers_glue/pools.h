@@ -13,6 +13,8 @@
 
 namespace pollux {
 
+class Eal;
+
 /// Octets of memory that one core's pools take, bookkeeping included.
 std::uint64_t pool_memory(const PoolConfig& config) noexcept;
 
@@ -22,9 +24,9 @@ int numa_node_of(unsigned cpu) noexcept;
 /// Owns a data and a clone mempool. Every packet must be back before it is destroyed.
 class CorePools {
  public:
-  /// `name` is unique in the process. Memory is asked for on `socket` (EAL's, may be SOCKET_ID_ANY), and
-  /// pages come from `node` wherever EAL leaves that to the kernel. Throws std::runtime_error.
-  CorePools(const std::string& name, const PoolConfig& config, int socket, int node);
+  /// `name` is unique in the process; memory comes from NUMA node `node` where the machine lets it. Throws
+  /// std::runtime_error.
+  CorePools(const std::string& name, const PoolConfig& config, const Eal& eal, int node);
 
   PacketPool pool() const noexcept { return PacketPool(data_.get(), clones_.get()); }
   rte_mempool* data() const noexcept { return data_.get(); }

@@ -92,7 +92,7 @@ void Runtime::Impl::make_pools() {
   for (std::size_t i = 0; i < eal.cpus().size(); ++i) {
     const int port_node = ports.front()->numa_node();
     const int node = port_node >= 0 ? port_node : numa_node_of(eal.cpus()[i]);
-    pools.emplace_back(fmt::format("pollux_core{}", i), config.pool, eal.socket_for(node), node);
+    pools.emplace_back(fmt::format("pollux_core{}", i), config.pool, eal, node);
   }
 }
 
