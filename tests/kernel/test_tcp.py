@@ -1,49 +1,22 @@
 """Kernel clients of l4echo's TCP ports on a wire that loses nothing."""
-import hashlib
-import random
-import selectors
 import socket
-import threading
-import time
 
 import harness
+import traffic
 from harness import connect, read_exactly, read_to_end, STACK
-
-NOISE = random.Random(7).randbytes(1 << 20)
-
-
-def echo_hashed(s, size, piece=1 << 18):
-    """Sends `size` octets while reading the echo; returns both SHA-256 digests and the octets read."""
-    sent, received = hashlib.sha256(), hashlib.sha256()
-
-    def send():
-        left, at = size, 0
-        while left:
-            data = NOISE[at:at + min(piece, left, len(NOISE) - at)]
-            at = (at + len(data)) % len(NOISE)
-            s.sendall(data)
-            sent.update(data)
-            left -= len(data)
-        s.shutdown(socket.SHUT_WR)
-    sender = threading.Thread(target=send, daemon=True)
-    sender.start()
-    count = 0
-    while data := s.recv(1 << 18):
-        received.update(data)
-        count += len(data)
-    sender.join(10)
-    return sent.digest(), received.digest(), count
-
+from traffic import NOISE
 
 class Tcp(harness.ServerTest):
+    sections = {"pool": {"packets": 65535, "clones": 65535}}  # room for 200 full receive windows
+
     def setUp(self):
         super().setUp()
-        self.kernel = harness.kernel_counters()
+        self.kernel = traffic.kernel_counters()
 
     def assert_clean_wire(self):
         """Neither side had to repair anything: no retransmission, no loss, no bad segment."""
-        after = harness.kernel_counters()
-        trouble = {name: after[name] - self.kernel[name] for name in harness.TROUBLE
+        after = traffic.kernel_counters()
+        trouble = {name: after[name] - self.kernel[name] for name in traffic.TROUBLE
                    if after.get(name, 0) != self.kernel.get(name, 0)}
         self.assertEqual(trouble, {}, "the kernel's counters")
         for name in ("TcpRetransSegs", "TcpExtTCPTimeouts", "tcp_bad_checksum", "tx_batch_full", "no_mbuf"):
@@ -52,9 +25,9 @@ class Tcp(harness.ServerTest):
     def test_one_flow_of_64_MiB(self):
         size = 64 << 20
         with connect(7, timeout=30) as s:
-            sent, received, count = echo_hashed(s, size)
-        self.assertEqual(count, size)
-        self.assertEqual(sent, received)
+            outcome = traffic.one_flow(s, size)
+        self.assertEqual(outcome.differences, [])
+        self.assertEqual(outcome.received, size)
         self.server.assert_idle()
         self.assertEqual(self.grown("PxTcpInBytes"), size)
         self.assertEqual(self.grown("PxTcpOutBytes"), size)
@@ -62,35 +35,11 @@ class Tcp(harness.ServerTest):
 
     def test_200_flows_at_once(self):
         """Each sends 256 KiB of its own and closes its half; all are open before the first octet."""
-        size, flows = 256 << 10, {}
-        poll = selectors.DefaultSelector()
-        for i in range(200):
-            s = connect(7)
-            s.setblocking(False)
-            offset = i * 1000
-            flows[s] = {"out": memoryview(NOISE[offset:offset + size]), "in": bytearray(), "want": NOISE[offset:offset + size]}
-            poll.register(s, selectors.EVENT_READ | selectors.EVENT_WRITE)
-        self.assertEqual(self.server.counters()["connections"], 200)
-        open_flows, end = len(flows), time.monotonic() + 40
-        while open_flows and time.monotonic() < end:
-            for key, events in poll.select(1):
-                s, flow = key.fileobj, flows[key.fileobj]
-                if events & selectors.EVENT_WRITE:
-                    flow["out"] = flow["out"][s.send(flow["out"][:65536]):]
-                    if not flow["out"]:
-                        s.shutdown(socket.SHUT_WR)
-                        poll.modify(s, selectors.EVENT_READ)
-                if events & selectors.EVENT_READ:
-                    data = s.recv(65536)
-                    flow["in"] += data
-                    if not data:
-                        poll.unregister(s)
-                        s.close()
-                        open_flows -= 1
-        poll.close()
-        self.assertEqual(open_flows, 0)
-        for flow in flows.values():
-            self.assertEqual(flow["in"], flow["want"])
+        def all_open():
+            self.assertEqual(self.server.counters()["connections"], 200)
+        outcome = traffic.many_flows(STACK, 7, 200, 256 << 10, when_open=all_open)
+        self.assertEqual(outcome.differences, [])
+        self.assertEqual(outcome.received, 200 * (256 << 10))
         self.assert_clean_wire()
 
     def test_10000_short_connections_leave_nothing_behind(self):
@@ -137,14 +86,10 @@ class Tcp(harness.ServerTest):
 
     def test_a_round_trip_is_quick(self):
         """Neither Nagle nor a delayed ACK stands in the way of a lone message."""
-        times = []
         with connect(7) as s:
-            for _ in range(200):
-                began = time.monotonic()
-                s.send(b"ping")
-                self.assertEqual(s.recv(99), b"ping")
-                times.append(time.monotonic() - began)
-        self.assertLess(sorted(times)[100], 0.01)
+            outcome = traffic.round_trips(s, 200, 4)
+        self.assertEqual(outcome.differences, [])
+        self.assertLess(outcome.quantile(0.5), 0.01)
 
     def test_a_closed_port_refuses(self):
         with self.assertRaises(ConnectionRefusedError):
@@ -188,8 +133,9 @@ class Tcp(harness.ServerTest):
             harness.sysctl(f"net/ipv4/{name}", 0)
         try:
             with connect(7, maxseg=536) as s:
-                sent, received, count = echo_hashed(s, 1 << 20)
-            self.assertEqual((count, sent), (1 << 20, received))
+                outcome = traffic.one_flow(s, 1 << 20)
+            self.assertEqual(outcome.differences, [])
+            self.assertEqual(outcome.received, 1 << 20)
         finally:
             for name in names:
                 harness.sysctl(f"net/ipv4/{name}", 1)
