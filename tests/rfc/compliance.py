@@ -4,8 +4,8 @@
     tests/rfc/compliance.py BUILD            writes COMPLIANCE.md
     tests/rfc/compliance.py --check BUILD    fails when a row is wrong or COMPLIANCE.md is stale
 
-A row: id, level, requirement, status, tests, note. `tested`: the named tests show it (a GoogleTest name without
-parameters, or kernel:NAME). `gap`: not met or not shown yet, and the note says what is missing. `declined`: left out
+A row: id, level, requirement, status, tests, note. `tested`: the named tests show it (GoogleTest's Suite.Name or
+Suite.Name/parameter, or kernel:NAME). `gap`: not met or not shown yet, and the note says what is missing. `declined`: left out
 for good, and the note says why. A MUST without a test and without a note is an error, like a test nobody can find.
 """
 import argparse
@@ -27,7 +27,7 @@ def read_rows():
 
 
 def gtest_names(build):
-    """Suite.Name of every GoogleTest case in the built test programs, without instantiation and parameter."""
+    """Suite.Name and Suite.Name/parameter of every GoogleTest case in the built programs, without instantiations."""
     names = set()
     for program in sorted(pathlib.Path(build, "tests").glob("*/*")):
         if program.parent.name not in ("unit", "state", "sim", "vdev") or not program.is_file() \
@@ -40,7 +40,7 @@ def gtest_names(build):
             if word.endswith(".") and not line.startswith(" "):
                 suite = [part for part in word.rstrip(".").split("/") if not part.isdigit()][-1]
             elif line.startswith("  "):
-                names.add(f"{suite}.{word.split('/')[0]}")
+                names |= {f"{suite}.{word}", f"{suite}.{word.split('/')[0]}"}
     return names
 
 
