@@ -162,9 +162,9 @@ bool IpAddress::is_loopback() const noexcept {
 }
 
 std::string Endpoint::to_string() const {
-  const std::string port_text = std::to_string(port);
-  return address.is_v4() ? address.to_string() + ":" + port_text
-                         : "[" + address.to_string() + "]:" + port_text;
+  std::string text = address.to_string();
+  if (!address.is_v4()) text.insert(0, 1, '[').push_back(']');
+  return text.append(1, ':').append(std::to_string(port));
 }
 
 bool IpPrefix::contains(const IpAddress& other) const noexcept {
