@@ -1,0 +1,385 @@
+// TCP echo between two stacks in one process, joined by a pair of net_ring ports: what a round trip costs the
+// server's core. Only the server's turns are timed; the client checks every octet that comes back.
+#include <rte_eal.h>
+#include <rte_eth_ring.h>
+#include <rte_ethdev.h>
+
+#include <CLI/CLI.hpp>
+#include <cmath>
+#include <cstdio>
+#include <cstring>
+#include <fstream>
+#include <memory>
+#include <nlohmann/json.hpp>
+
+#include "common.h"
+#include "pollux/stack/stack.h"
+
+namespace pollux::bench {
+namespace {
+
+constexpr std::uint16_t burst_max = 32;
+constexpr std::uint16_t echo_port = 7;
+constexpr std::uint32_t ring_size = 32768;
+
+struct Options {
+  std::vector<std::uint32_t> connections = {1, 64, 1000, 10000};
+  std::uint32_t size = 64;
+  std::uint32_t repetitions = 7;
+  std::uint32_t round_trips = 50'000;
+  std::string json_path;
+};
+
+struct Server final : TcpHandler {
+  void on_data(TcpConn conn, Bytes bytes) noexcept override { conn.send(std::move(bytes)); }
+};
+
+// One message in flight per connection; the next one leaves when the last one came back right.
+class Client final : public TcpHandler {
+ public:
+  Client(std::uint32_t connections, std::uint32_t size) : size_(size), peers_(connections) {}
+
+  void connect(Stack& stack, std::uint32_t index) {
+    auto conn = stack.tcp().connect({.remote = {IpAddress::v4(10, 0, 0, 1), echo_port}}, *this);
+    POLLUX_CHECK(conn.has_value(), "connect %u: %s", index, conn.error().text.c_str());
+    conn->set_user_data(index);
+    peers_[index].conn = *conn;
+  }
+  void on_connected(TcpConn) noexcept override { ++connected; }
+  void on_data(TcpConn conn, Bytes bytes) noexcept override {
+    const auto index = static_cast<std::uint32_t>(conn.user_data());
+    Peer& peer = peers_[index];
+    const std::vector<std::uint8_t>& expected = message(index, peer.round);
+    std::uint32_t at = peer.received;
+    bytes.for_each_piece([&](std::span<const std::uint8_t> piece) {
+      POLLUX_CHECK(at + piece.size() <= size_ && std::memcmp(piece.data(), &expected[at], piece.size()) == 0,
+                   "connection %u, round %u: wrong octets came back", index, peer.round);
+      at += static_cast<std::uint32_t>(piece.size());
+    });
+    peer.received = at;
+    if (at < size_) return;
+    peer.received = 0;
+    ++peer.round;
+    ++round_trips;
+    --in_flight;
+    if (is_running) send(index);
+  }
+  void on_closed(TcpConn, CloseReason reason) noexcept override {
+    POLLUX_CHECK(reason == CloseReason::normal, "a connection ended: %s", close_reason_name(reason));
+    ++closed;
+  }
+  void send(std::uint32_t index) noexcept {
+    const SendResult result = peers_[index].conn.send(message(index, peers_[index].round));
+    POLLUX_CHECK(result.status == SendStatus::ok, "send status %d", static_cast<int>(result.status));
+    ++in_flight;
+  }
+  void close_all() {
+    for (Peer& peer : peers_) peer.conn.close();
+  }
+
+  std::uint32_t connected = 0;
+  std::uint32_t closed = 0;
+  std::uint32_t in_flight = 0;
+  std::uint64_t round_trips = 0;
+  bool is_running = true;
+
+ private:
+  struct Peer {
+    TcpConn conn;
+    std::uint32_t round = 0;
+    std::uint32_t received = 0;
+  };
+  const std::vector<std::uint8_t>& message(std::uint32_t index, std::uint32_t round) noexcept {
+    message_.resize(size_);
+    std::uint32_t word = index * 0x9e3779b1u + round;
+    for (std::uint8_t& octet : message_)
+      octet = static_cast<std::uint8_t>((word = word * 1664525u + 1) >> 24);
+    return message_;
+  }
+  std::uint32_t size_;
+  std::vector<Peer> peers_;
+  std::vector<std::uint8_t> message_;
+};
+
+struct Port {
+  std::uint16_t id = 0;
+  rte_ring* rx = nullptr;
+};
+
+Port start_port(const char* name, rte_ring* rx, rte_ring* tx, rte_mempool* mempool) {
+  const int id = rte_eth_from_rings(name, &rx, 1, &tx, 1, 0);
+  POLLUX_CHECK(id >= 0, "net_ring port %s", name);
+  const auto port = static_cast<std::uint16_t>(id);
+  const rte_eth_conf config{};
+  POLLUX_CHECK(rte_eth_dev_configure(port, 1, 1, &config) == 0, "configure %s", name);
+  POLLUX_CHECK(rte_eth_rx_queue_setup(port, 0, 512, 0, nullptr, mempool) == 0, "rx queue of %s", name);
+  POLLUX_CHECK(rte_eth_tx_queue_setup(port, 0, 512, 0, nullptr) == 0, "tx queue of %s", name);
+  POLLUX_CHECK(rte_eth_dev_start(port) == 0, "start %s", name);
+  return {port, rx};
+}
+
+// A stack on its port: what a core loop does each turn.
+class Host {
+ public:
+  Host(Port port, PacketPool pool, std::uint8_t last_octet, std::uint32_t connections, TimePoint now)
+      : port_(port) {
+    StackOptions options;
+    options.tcp.connections_max = connections + 16;
+    auto stack = Stack::create(options, pool, now);
+    POLLUX_CHECK(stack.has_value(), "%s", stack.error().text.c_str());
+    stack_ = std::move(*stack);
+    InterfaceConfig config;
+    config.name = "ring";
+    config.mac = {{2, 0, 0, 0, 0, last_octet}};
+    config.address = {IpAddress::v4(10, 0, 0, last_octet), 24};
+    auto interface = stack_->add_interface(config, now);
+    POLLUX_CHECK(interface.has_value(), "%s", interface.error().text.c_str());
+    interface_ = *interface;
+  }
+
+  Stack& stack() { return *stack_; }
+  bool has_input() const { return rte_ring_count(port_.rx) != 0; }
+  std::uint16_t turn(TimePoint now) noexcept {
+    rte_mbuf* burst[burst_max];
+    const std::uint16_t received = rte_eth_rx_burst(port_.id, 0, burst, burst_max);
+    stack_->input(interface_, {burst, received}, now);
+    stack_->advance(now);
+    stack_->flush(now);
+    TxBatch& tx = stack_->tx(interface_);
+    if (tx.size() != 0)
+      tx.consume(rte_eth_tx_burst(port_.id, 0, tx.pending().data(), static_cast<std::uint16_t>(tx.size())));
+    return received;
+  }
+  /// Turns until nothing comes in and nothing is waiting to go out.
+  void run_dry(const TscClock& clock) {
+    do turn(clock.now());
+    while (has_input() || stack_->next_deadline() <= clock.now());
+  }
+
+ private:
+  Port port_;
+  std::unique_ptr<Stack> stack_;
+  InterfaceId interface_ = 0;
+};
+
+// Of the server; sums over what was measured.
+struct Sample {
+  double cycles = 0;  // timing overhead taken off
+  std::uint64_t round_trips = 0;
+  std::uint64_t turns = 0;
+  std::uint64_t packets = 0;
+  std::uint64_t discarded = 0;  // pieces of work that the kernel interrupted
+
+  Sample& operator+=(const Sample& other) {
+    cycles += other.cycles;
+    round_trips += other.round_trips;
+    turns += other.turns;
+    packets += other.packets;
+    discarded += other.discarded;
+    return *this;
+  }
+  double per_round_trip() const { return cycles / static_cast<double>(round_trips); }
+  double packets_per_turn() const { return static_cast<double>(packets) / static_cast<double>(turns); }
+};
+
+class Bench {
+ public:
+  Bench(const Options& options, Port client, Port server, PacketPool client_pool, PacketPool server_pool)
+      : options_(options), ports_{client, server}, pools_{client_pool, server_pool} {
+    std::vector<double> overheads;
+    for (int i = 0; i < 10'001; ++i) {
+      const std::uint64_t start = rte_rdtsc_precise();
+      overheads.push_back(static_cast<double>(rte_rdtsc_precise() - start));
+    }
+    overhead_ = median(overheads);
+  }
+  double overhead() const { return overhead_; }
+
+  std::vector<Sample> measure(std::uint32_t connections) {
+    const TimePoint now = clock_.now();
+    Host client_host(ports_[0], pools_[0], 2, connections, now);
+    Host server_host(ports_[1], pools_[1], 1, connections, now);
+    Client client(connections, options_.size);
+    Server server;
+    auto listener = server_host.stack().tcp().listen({.port = echo_port}, server);
+    POLLUX_CHECK(listener.has_value(), "%s", listener.error().text.c_str());
+
+    open(client_host, server_host, client, connections);
+    for (std::uint32_t i = 0; i < connections; ++i) client.send(i);
+    echo(client_host, server_host, client, std::max(options_.round_trips / 4, 4 * connections));  // warms up
+    std::vector<Sample> samples;
+    for (std::uint32_t i = 0; i < options_.repetitions; ++i)
+      samples.push_back(echo_undisturbed(client_host, server_host, client, connections));
+    empty_turn_ = measure_empty_turn(server_host);
+    close(client_host, server_host, client, connections);
+    return samples;
+  }
+  /// Cycles of a turn in which nothing came in, after the last measure(): what polling costs.
+  double empty_turn() const { return empty_turn_; }
+
+ private:
+  void open(Host& client_host, Host& server_host, Client& client, std::uint32_t connections) {
+    constexpr std::uint32_t at_once = 256;
+    const TimePoint give_up = clock_.now() + 60_s;
+    for (std::uint32_t next = 0; client.connected < connections;) {
+      for (; next < connections && next < client.connected + at_once; ++next)
+        client.connect(client_host.stack(), next);
+      client_host.run_dry(clock_);
+      server_host.run_dry(clock_);
+      POLLUX_CHECK(clock_.now() < give_up, "only %u of %u connections opened", client.connected, connections);
+    }
+  }
+
+  Sample echo(Host& client_host, Host& server_host, Client& client, std::uint64_t round_trips) {
+    const std::uint64_t first = client.round_trips;
+    std::uint64_t cycles = 0;
+    Sample sample;
+    while (client.round_trips - first < round_trips) {
+      client_host.run_dry(clock_);
+      POLLUX_CHECK(server_host.has_input(), "the echo stopped after %lu round trips", client.round_trips);
+      while (server_host.has_input()) {
+        const TimePoint now = clock_.now();
+        const std::uint64_t start = rte_rdtsc_precise();
+        sample.packets += server_host.turn(now);
+        cycles += rte_rdtsc_precise() - start;
+        ++sample.turns;
+      }
+    }
+    sample.round_trips = client.round_trips - first;
+    sample.cycles = static_cast<double>(cycles) - static_cast<double>(sample.turns) * overhead_;
+    return sample;
+  }
+
+  // A repetition, in pieces of a few milliseconds: a piece during which the kernel gave our core to someone
+  // else says nothing about us and is run again, within limits.
+  Sample echo_undisturbed(Host& client_host, Host& server_host, Client& client, std::uint32_t connections) {
+    const std::uint64_t piece = std::max(1000u, connections);
+    const std::uint64_t discarded_max = 4 * options_.round_trips / piece + 4;
+    Sample sum;
+    while (sum.round_trips < options_.round_trips) {
+      const std::uint64_t before = preemptions();
+      const Sample sample = echo(client_host, server_host, client, piece);
+      if (preemptions() != before && sum.discarded < discarded_max) {
+        ++sum.discarded;
+      } else {
+        sum += sample;
+      }
+    }
+    return sum;
+  }
+
+  double measure_empty_turn(Host& server_host) {
+    std::vector<double> turns;
+    for (int i = 0; i < 10'001; ++i) {
+      const TimePoint now = clock_.now();
+      const std::uint64_t start = rte_rdtsc_precise();
+      server_host.turn(now);
+      turns.push_back(static_cast<double>(rte_rdtsc_precise() - start) - overhead_);
+    }
+    return median(turns);
+  }
+
+  void close(Host& client_host, Host& server_host, Client& client, std::uint32_t connections) {
+    client.is_running = false;
+    const TimePoint give_up = clock_.now() + 60_s;
+    while (client.in_flight != 0) {
+      client_host.run_dry(clock_);
+      server_host.run_dry(clock_);
+      POLLUX_CHECK(clock_.now() < give_up, "%u messages did not come back", client.in_flight);
+    }
+    client.close_all();
+    while (client.closed < connections || server_host.stack().connection_count() != 0) {
+      client_host.run_dry(clock_);
+      server_host.run_dry(clock_);
+      POLLUX_CHECK(clock_.now() < give_up, "only %u of %u connections closed", client.closed, connections);
+    }
+  }
+
+  const Options& options_;
+  Port ports_[2];
+  PacketPool pools_[2];
+  TscClock clock_;
+  double overhead_ = 0;
+  double empty_turn_ = 0;
+};
+
+int run(const Options& options, const char* program) {
+  const unsigned core = start_eal(program, 1024);
+  rte_ring* const to_server =
+      rte_ring_create("to_server", ring_size, SOCKET_ID_ANY, RING_F_SP_ENQ | RING_F_SC_DEQ);
+  rte_ring* const to_client =
+      rte_ring_create("to_client", ring_size, SOCKET_ID_ANY, RING_F_SP_ENQ | RING_F_SC_DEQ);
+  POLLUX_CHECK(to_server != nullptr && to_client != nullptr, "no memory for the rings");
+  PacketPool pools[2] = {create_pool("client", 65535), create_pool("server", 65535)};
+  rte_mempool* const rx_mempool =
+      pools[0].alloc().mbuf()->pool;  // net_ring passes mbufs on: it never allocates
+  const Port client = start_port("net_ring_client", to_client, to_server, rx_mempool);
+  const Port server = start_port("net_ring_server", to_server, to_client, rx_mempool);
+
+  Bench bench(options, client, server, pools[0], pools[1]);
+  std::printf(
+      "TCP echo of %u octets over net_ring, server side; core %u, TSC %.0f MHz, timing overhead %.0f "
+      "cycles\n",
+      options.size, core, static_cast<double>(rte_get_tsc_hz()) / 1e6, bench.overhead());
+  std::printf("%11s %14s %8s %8s %10s %12s   %s\n", "connections", "cycles/round", "min", "max", "pkts/turn",
+              "empty turn", "all runs");
+  std::fflush(stdout);
+  nlohmann::json rows = nlohmann::json::array();
+  for (const std::uint32_t connections : options.connections) {
+    Sample sum;
+    std::vector<double> cycles;
+    std::string all;
+    for (const Sample& sample : bench.measure(connections)) {
+      sum += sample;
+      cycles.push_back(sample.per_round_trip());
+      all += (all.empty() ? "" : " ") + std::to_string(std::lround(cycles.back()));
+    }
+    const auto [low, high] = std::minmax_element(cycles.begin(), cycles.end());
+    std::printf("%11u %14.0f %8.0f %8.0f %10.1f %12.0f   %s\n", connections, median(cycles), *low, *high,
+                sum.packets_per_turn(), bench.empty_turn(), all.c_str());
+    std::fflush(stdout);
+    rows.push_back({{"connections", connections},
+                    {"cycles_per_round_trip", median(cycles)},
+                    {"runs", cycles},
+                    {"packets_per_turn", sum.packets_per_turn()},
+                    {"empty_turn_cycles", bench.empty_turn()},
+                    {"discarded_pieces", sum.discarded}});
+    for (PacketPool& pool : pools)
+      POLLUX_CHECK(pool.in_use() + pool.clones_in_use() == 0, "leak: %u mbufs, %u clones", pool.in_use(),
+                   pool.clones_in_use());
+  }
+  if (!options.json_path.empty()) {
+    std::ofstream(options.json_path) << nlohmann::json{{"benchmark", "echo_ring"},
+                                                       {"payload_octets", options.size},
+                                                       {"tsc_hz", rte_get_tsc_hz()},
+                                                       {"rows", rows}}
+                                            .dump(2)
+                                     << '\n';
+  }
+  for (const std::uint16_t id : {client.id, server.id}) rte_eth_dev_stop(id);
+  return 0;
+}
+
+}  // namespace
+}  // namespace pollux::bench
+
+int main(int argc, char** argv) {
+  pollux::bench::Options options;
+  CLI::App app("Server cycles per TCP echo round trip between two in-process stacks over net_ring");
+  app.add_option("--connections", options.connections, "connections with one message in flight each")
+      ->delimiter(',')
+      ->check(CLI::Range(1, 25000))
+      ->capture_default_str();
+  app.add_option("--size", options.size, "octets of a message")
+      ->check(CLI::Range(1, 1400))
+      ->capture_default_str();
+  app.add_option("--repetitions", options.repetitions, "measurements for each number of connections")
+      ->check(CLI::Range(1, 1000))
+      ->capture_default_str();
+  app.add_option("--round-trips", options.round_trips, "round trips in one measurement, at least")
+      ->check(CLI::Range(1, 100'000'000))
+      ->capture_default_str();
+  app.add_option("--json", options.json_path, "write the results here too");
+  CLI11_PARSE(app, argc, argv);
+  return pollux::bench::run(options, argv[0]);
+}
