@@ -31,11 +31,32 @@ void StackApps::keep(Bytes bytes) {
   if (kept_.size() < kept_max) kept_.push_back(std::move(bytes));
 }
 
+/// Calls `send`, which returns a SendResult, and notes what it accepted of `octets`.
+template <typename Send>
+void StackApps::send_and_record(TcpConn conn, std::span<const std::uint8_t> octets, Send&& send) noexcept {
+  const std::uint16_t local_port = conn.local().port;
+  const std::uint16_t remote_port = conn.remote().port;
+  const SendResult result = send();
+  FUZZ_REQUIRE(result.accepted <= octets.size());
+  FUZZ_REQUIRE(result.status != SendStatus::ok || result.accepted == octets.size());
+  if (result.accepted == 0) return;
+  const std::uint64_t connection = std::uint64_t{conn.handle().index} << 32 | conn.handle().generation;
+  peer_.sent_streams().append(local_port, remote_port, connection, octets.first(result.accepted));
+}
+
 void StackApps::send_filler(TcpConn conn, std::size_t size) noexcept {
-  size = std::min(size, filler.size());
-  const SendResult result = conn.send(std::span(filler).first(size));
-  FUZZ_REQUIRE(result.accepted <= size);
-  FUZZ_REQUIRE(result.status != SendStatus::ok || result.accepted == size);
+  const auto octets = std::span(filler).first(std::min(size, filler.size()));
+  send_and_record(conn, octets, [&] { return conn.send(octets); });
+}
+
+void StackApps::send_bytes(TcpConn conn, Bytes& bytes) noexcept {
+  std::vector<std::uint8_t> octets(bytes.size());
+  if (!octets.empty()) bytes.copy_out(0, octets);
+  send_and_record(conn, octets, [&] {
+    const SendResult result = conn.send(std::move(bytes));
+    FUZZ_REQUIRE(result.accepted + bytes.size() == octets.size());  // what it did not take stays
+    return result;
+  });
 }
 
 void StackApps::act(Reader& in) {
@@ -57,10 +78,7 @@ void StackApps::act(Reader& in) {
     case 4: {  // bytes that some connection delivered, on any connection
       if (kept_.empty()) return;
       Bytes& bytes = kept_[in.u8() % kept_.size()];
-      const std::uint32_t before = bytes.size();
-      const SendResult result = conn.send(std::move(bytes));
-      FUZZ_REQUIRE(result.accepted + bytes.size() == before);  // what it did not take stays
-      return;
+      return send_bytes(conn, bytes);
     }
     case 5: {
       if (kept_.empty()) return;
@@ -137,8 +155,7 @@ void StackApps::on_data(TcpConn conn, Bytes bytes) noexcept {
   check_order(conn, bytes);
   switch (reaction_ & 7) {
     case 0:
-      conn.send(std::move(bytes));
-      return;
+      return send_bytes(conn, bytes);
     case 1:
       return keep(std::move(bytes));
     case 2:
@@ -146,8 +163,7 @@ void StackApps::on_data(TcpConn conn, Bytes bytes) noexcept {
     case 3: {
       Bytes front = bytes.split_front(stack_.pool(), bytes.size() / 2);
       keep(std::move(front));
-      conn.send(std::move(bytes));
-      return;
+      return send_bytes(conn, bytes);
     }
     case 4:
       return conn.abort();
@@ -155,7 +171,7 @@ void StackApps::on_data(TcpConn conn, Bytes bytes) noexcept {
       keep(std::move(bytes));
       return conn.close();
     case 6:
-      conn.send(std::move(bytes));
+      send_bytes(conn, bytes);
       return conn.shutdown_send();
     default:
       return connect(0);

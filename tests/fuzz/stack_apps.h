@@ -17,7 +17,7 @@ class StackApps final : public TcpHandler, public UdpHandler {
  public:
   static constexpr std::size_t kept_max = 64;
 
-  StackApps(Stack& stack, const StackPeer& peer) noexcept : stack_(stack), peer_(peer) {}
+  StackApps(Stack& stack, StackPeer& peer) noexcept : stack_(stack), peer_(peer) {}
 
   /// How the callbacks behave from now on.
   void set_reaction(std::uint8_t reaction) noexcept { reaction_ = reaction; }
@@ -41,9 +41,12 @@ class StackApps final : public TcpHandler, public UdpHandler {
   void keep(Bytes bytes);
   void check_order(TcpConn conn, const Bytes& bytes);
   void send_filler(TcpConn conn, std::size_t size) noexcept;
+  void send_bytes(TcpConn conn, Bytes& bytes) noexcept;
+  template <typename Send>
+  void send_and_record(TcpConn conn, std::span<const std::uint8_t> octets, Send&& send) noexcept;
 
   Stack& stack_;
-  const StackPeer& peer_;
+  StackPeer& peer_;
   std::uint8_t reaction_ = 0;
   std::vector<TcpConn> conns_;
   std::vector<TcpConn> closed_;

@@ -3,8 +3,9 @@
 // the stack sends.
 #pragma once
 
-#include <array>
 #include <cstdint>
+#include <map>
+#include <span>
 #include <utility>
 #include <vector>
 
@@ -22,14 +23,24 @@ struct Flow {
   std::uint32_t next = 0;      // behind the last octet the stack sent: what the peer acknowledges
   std::uint32_t wanted = 0;    // what the stack acknowledged last: what the peer sends next
   std::uint32_t ts_value = 0;  // the stack's last timestamp
+};
 
-  /// The last octet the stack sent at each position: a retransmission must carry the same one.
-  struct Sent {
-    std::uint32_t seq = 0;
-    std::uint8_t octet = 0;
-    bool valid = false;
+/// What applications gave to each connection to send: the stream that the wire must show.
+class SentStreams {
+ public:
+  /// `connection` names one connection between the two ports; another one starts an empty stream.
+  void append(std::uint16_t local_port, std::uint16_t remote_port, std::uint64_t connection,
+              std::span<const std::uint8_t> octets);
+  /// True when `octets` are those at `offset` of the ports' latest stream.
+  bool holds(std::uint16_t local_port, std::uint16_t remote_port, std::uint32_t offset,
+             std::span<const std::uint8_t> octets) const;
+
+ private:
+  struct Stream {
+    std::uint64_t connection = 0;
+    std::vector<std::uint8_t> octets;
   };
-  std::array<Sent, 4096> sent{};
+  std::map<std::pair<std::uint16_t, std::uint16_t>, Stream> streams_;
 };
 
 class StackPeer {
@@ -45,6 +56,8 @@ class StackPeer {
   void observe(test::FrameView frame);
   /// What the peer's link answers by itself (ARP replies), to be fed to the stack.
   std::vector<test::Frame> take_answers() { return std::exchange(answers_, {}); }
+
+  SentStreams& sent_streams() noexcept { return sent_; }
 
   test::Frame tcp_segment(Reader& in);
   test::Frame udp_datagram(Reader& in);
@@ -63,6 +76,7 @@ class StackPeer {
   Flow& choose_flow(std::uint8_t selector);
   void observe_tcp(const test::Decoded& segment);
 
+  SentStreams sent_;
   std::vector<Flow> flows_;
   std::size_t oldest_ = 0;
   std::vector<test::Frame> answers_;
