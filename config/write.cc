@@ -37,7 +37,8 @@ void write_comment(const std::string& text, const std::string& indent, std::stri
       out += line + "\n";
       line = indent + "#";
     }
-    line += " " + text.substr(start, end - start);
+    line += ' ';
+    line.append(text, start, end - start);
     start = end + 1;
   }
   out += line + "\n";
@@ -58,7 +59,7 @@ void write_key(const ConfigKey& key, const std::string& indent, std::string& out
   out += indent + key.name + ":";
   switch (key.kind) {
     case ConfigKey::Kind::scalar:
-      out += " " + quoted(key.scalar.show()) + "\n";
+      out += fmt::format(" {}\n", quoted(key.scalar.show()));
       break;
     case ConfigKey::Kind::scalars: {
       auto words = key.show_all();
