@@ -2,6 +2,7 @@
 
 #include <fmt/format.h>
 
+#include <algorithm>
 #include <nlohmann/json.hpp>
 
 namespace pollux::app {
@@ -87,8 +88,11 @@ std::string report_json(const Subject& subject, const LoadOptions& options, cons
                         {"p99", microseconds(h.quantile(0.99))},
                         {"max", microseconds(h.max())}};
   auto& early = json["ended_early"] = nlohmann::ordered_json::object();
-  for (std::size_t i = 0; i < Results::reasons; ++i)
-    early[close_reason_name(static_cast<CloseReason>(i))] = results.closed_early[i];
+  for (std::size_t i = 0; i < Results::reasons; ++i) {
+    std::string key = close_reason_name(static_cast<CloseReason>(i));
+    std::replace(key.begin(), key.end(), ' ', '_');
+    early[key] = results.closed_early[i];
+  }
   json["no_connection"] = results.no_connection;
   json["mismatches"] = results.mismatches;
   json["unfinished"] = results.unfinished;

@@ -161,6 +161,12 @@ def parse_counters(text):
     return counters
 
 
+def drop_names():
+    """Every drop reason, from the stack's own list."""
+    text = (pathlib.Path(__file__).parents[2] / "lib/base/drop_reason.def").read_text()
+    return set(re.findall(r"^POLLUX_DROP\((\w+),", text, re.M))
+
+
 class Snapshot(dict):
     def __missing__(self, name):
         return 0

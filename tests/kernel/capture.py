@@ -1,0 +1,21 @@
+"""tcpdump in the namespace."""
+import subprocess
+
+
+class Capture:
+    """tcpdump on every interface (one that goes down would end it) until the first packet that `expression` matches."""
+
+    def __init__(self, expression):
+        self.process = subprocess.Popen(["tcpdump", "-Z", "root", "-nn", "-vv", "-l", "-c", "1", "-i", "any", expression],
+                                        stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+        for line in self.process.stderr:
+            if "listening on" in line:
+                break
+
+    def text(self):
+        try:
+            out, _ = self.process.communicate(timeout=10)
+        except subprocess.TimeoutExpired:
+            self.process.kill()
+            out, _ = self.process.communicate()
+        return out
