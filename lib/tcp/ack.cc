@@ -5,11 +5,13 @@
 
 namespace pollux {
 
-// RFC 9293 3.10.7.4 fifth: SND.WL1 and SND.WL2 keep an old segment from changing the window.
+// RFC 9293 3.10.7.4 fifth: SND.WL1 and SND.WL2 keep an old segment from changing the window. A segment that
+// acknowledges more is newer, whatever it retransmits: were its window left aside, SND.UNA + SND.WND would move beyond
+// what the peer offers.
 void Tcp::update_window(Tcb& tcb, const Segment& seg) noexcept {
   SendSpace& snd = tcb.snd;
   if (seg.ack.before(snd.una)) return;
-  if (!(snd.wl1.before(seg.seq) || (snd.wl1 == seg.seq && snd.wl2.before_eq(seg.ack)))) return;
+  if (!(snd.wl2.before(seg.ack) || (snd.wl2 == seg.ack && snd.wl1.before_eq(seg.seq)))) return;
   const std::uint32_t window = seg.window << tcb.send_scale;
   snd.wl1 = seg.seq;
   snd.wl2 = seg.ack;

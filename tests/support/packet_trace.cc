@@ -1,6 +1,7 @@
 #include "support/packet_trace.h"
 
 #include <cstdio>
+#include <cstdlib>
 #include <cstring>
 #include <utility>
 
@@ -25,6 +26,11 @@ std::uint64_t mix_bytes(std::uint64_t digest, FrameView bytes) {
 
 }  // namespace
 
+PacketTrace::PacketTrace() {
+  const char* lines = std::getenv("POLLUX_TRACE");
+  kept_max_ = lines != nullptr ? std::strtoull(lines, nullptr, 10) : 60;
+}
+
 void PacketTrace::add(TimePoint now, const std::string& where, const char* event, FrameView frame) {
   digest_ = mix(digest_, static_cast<std::uint64_t>(now.ns()));
   digest_ = mix(digest_, where.size() + static_cast<unsigned char>(event[0]) * 256u);
@@ -36,15 +42,13 @@ void PacketTrace::add(TimePoint now, const std::string& where, const char* event
 void PacketTrace::note(TimePoint now, std::string text) { keep({now, std::move(text), "", {}}); }
 
 void PacketTrace::keep(Entry entry) {
-  if (entries_.size() == kept_max) entries_.pop_front();
   entries_.push_back(std::move(entry));
+  if (entries_.size() > kept_max_) entries_.pop_front();
 }
 
-std::string PacketTrace::text(std::size_t lines) const {
+std::string PacketTrace::text() const {
   std::string out;
-  const std::size_t first = entries_.size() > lines ? entries_.size() - lines : 0;
-  for (std::size_t i = first; i < entries_.size(); ++i) {
-    const Entry& entry = entries_[i];
+  for (const Entry& entry : entries_) {
     char head[96];
     std::snprintf(head, sizeof head, "%12.6f %-6s %-5s ", static_cast<double>(entry.at.ns()) * 1e-9,
                   entry.frame.empty() ? "--" : entry.where.c_str(), entry.event);

@@ -13,7 +13,8 @@ namespace pollux::test {
 
 class PacketTrace {
  public:
-  static constexpr std::size_t kept_max = 400;
+  /// Keeps and prints the last 60 lines, or as many as the environment's POLLUX_TRACE says.
+  PacketTrace();
 
   /// `where`: host name; `event`: "out", "in", "lost", ... A string literal each.
   void add(TimePoint now, const std::string& where, const char* event, FrameView frame);
@@ -22,8 +23,7 @@ class PacketTrace {
 
   std::uint64_t digest() const noexcept { return digest_; }
   std::uint64_t count() const noexcept { return count_; }
-  /// The last `lines` lines.
-  std::string text(std::size_t lines = 60) const;
+  std::string text() const;
 
  private:
   struct Entry {
@@ -34,6 +34,7 @@ class PacketTrace {
   };
   void keep(Entry entry);
 
+  std::size_t kept_max_;
   std::deque<Entry> entries_;
   std::uint64_t digest_ = 0xcbf29ce484222325u;
   std::uint64_t count_ = 0;
