@@ -146,7 +146,10 @@ def stack_corpus() -> dict[str, bytes]:
         "reset_challenged": shake + segment(FLOW_0, RST, seq=5) + segment(FLOW_0, SYN, shape=2),
         "out_of_order": shake + segment(FLOW_0, ACK, 50, seq=50) + segment(FLOW_0, ACK, 20, seq=20)
         + segment(FLOW_0, ACK, 60),
-        "duplicate_acks": set_up(0, 8) + shake + segment(FLOW_0, ACK, ack=-100) * 5 + wait(28) + segment(FLOW_0, ACK),
+        "duplicate_acks": set_up(0, 8) + shake + segment(FLOW_0, ACK, shape=9) * 5 + wait(28) + segment(FLOW_0, ACK),
+        "partial_acks": shake + application(0, 0, 94) + segment(FLOW_0, ACK, ack=-76) + application(0, 0, 94)
+        + segment(FLOW_0, ACK, ack=-62) + application(0, 0, 255) + segment(FLOW_0, ACK, ack=-90) + wait(31)
+        + segment(FLOW_0, ACK),
         "retransmission": set_up(0, 8) + shake + wait(30) * 6 + segment(FLOW_0, ACK),
         "zero_window": set_up(0, 8) + shake + segment(FLOW_0, ACK, window=0) + wait(31) * 4 + segment(FLOW_0, ACK),
         "active_open": set_up(1, 0) + segment(FLOW_0, SYN | ACK, shape=2) + application(0, 0, 200)

@@ -15,11 +15,12 @@ const MacAddress peer_mac{{0x02, 0, 0, 0, 0, 0x0b}};
 const IpAddress stack_ip = IpAddress::v4(192, 0, 2, 2);
 const IpAddress peer_ip = IpAddress::v4(192, 0, 2, 1);
 
-/// Mostly nothing, often a little, sometimes far.
+/// Nothing, a few octets, some segments, or far away.
 std::uint32_t offset(std::uint8_t choice) noexcept {
   const int n = static_cast<std::int8_t>(choice);
-  if (n >= -100 && n <= 100) return static_cast<std::uint32_t>(n);
-  return static_cast<std::uint32_t>((n < 0 ? n + 100 : n - 100) * 0x3000000);
+  const int size = n < 0 ? -n : n;
+  const int far = size <= 60 ? size : size <= 100 ? 60 + (size - 60) * 97 : (size - 100) * 0x3000000;
+  return static_cast<std::uint32_t>(n < 0 ? -far : far);
 }
 
 std::vector<std::uint8_t> pattern(std::uint32_t seq, std::size_t length) {
@@ -128,18 +129,20 @@ void StackPeer::observe_tcp(const Decoded& d) {
 }
 
 Frame StackPeer::tcp_segment(Reader& in) {
-  const Flow& f = choose_flow(in.u8());
+  Flow& f = choose_flow(in.u8());
   const std::uint8_t shape = in.u8();
+  const bool same_ack = (shape & 0x08) != 0;  // as in the segment before: a duplicate
   ts_clock_ += 1;
   test::TcpHeader header{.source_port = f.remote_port,
                          .destination_port = f.local_port,
                          .seq = f.wanted + offset(in.u8()),
-                         .ack = f.next + offset(in.u8()),
+                         .ack = (same_ack ? f.acknowledged : f.next) + offset(in.u8()),
                          .flags = in.u8(),
                          .window = in.u16()};
   header.options = options(in, shape & 7, f, ts_clock_);
   if ((header.flags & test::URG) != 0) header.urgent_pointer = in.u16();
-  header.bad_checksum = (shape & 0x78) == 0x78;
+  header.bad_checksum = (shape & 0x70) == 0x70;
+  f.acknowledged = header.ack;
   std::size_t length = in.u8();
   if ((shape & 0x80) != 0) length = std::min<std::size_t>(length * 8, 1460 - header.options.size());
   const std::uint32_t first = header.seq + ((header.flags & test::SYN) != 0 ? 1 : 0);

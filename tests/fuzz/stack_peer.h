@@ -19,10 +19,11 @@ struct Flow {
   std::uint16_t local_port = 0;   // the stack's
   std::uint16_t remote_port = 0;  // the peer's
   bool syn_seen = false;
-  std::uint32_t isn = 0;       // of the stack
-  std::uint32_t next = 0;      // behind the last octet the stack sent: what the peer acknowledges
-  std::uint32_t wanted = 0;    // what the stack acknowledged last: what the peer sends next
-  std::uint32_t ts_value = 0;  // the stack's last timestamp
+  std::uint32_t isn = 0;           // of the stack
+  std::uint32_t next = 0;          // behind the last octet the stack sent: what the peer acknowledges
+  std::uint32_t wanted = 0;        // what the stack acknowledged last: what the peer sends next
+  std::uint32_t acknowledged = 0;  // by the peer's last segment
+  std::uint32_t ts_value = 0;      // the stack's last timestamp
 };
 
 /// What applications gave to each connection to send: the stream that the wire must show.
