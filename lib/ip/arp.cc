@@ -20,7 +20,8 @@ DropReason Ip::arp_input(InterfaceId id, ByteView bytes, TimePoint now) noexcept
   const bool is_request = arp->operation() == ArpOperation::request;
   const bool for_us = arp->target_ip().v4_value() == port.address;
 
-  if (sender_mac.is_zero() || sender_mac.is_group() || sender_mac == port.config.mac) return DropReason::arp_bad_sender;
+  if (sender_mac.is_zero() || sender_mac.is_group() || sender_mac == port.config.mac)
+    return DropReason::arp_bad_sender;
   if (is_local(sender_ip)) {
     // RFC 5227 2.4 (b): somebody else claims our address; answer with an announcement, at a limited rate.
     counters_.add(Counter::arp_conflicts);
@@ -32,10 +33,11 @@ DropReason Ip::arp_input(InterfaceId id, ByteView bytes, TimePoint now) noexcept
   }
   if (is_group(sender_ip) || sender_ip.is_loopback()) return DropReason::arp_bad_sender;
 
-  // RFC 826, "Merge_flag": what the sender says of itself updates an entry that exists. A new entry is made only
-  // for a sender that asks for us and lies in our subnet, so that nobody fills the table with replies.
+  // RFC 826, "Merge_flag": what the sender says of itself updates an entry that exists. A new entry is made
+  // only for a sender that asks for us and lies in our subnet, so that nobody fills the table with replies.
   bool updated = false;
-  const bool on_link = !sender_ip.is_unspecified() && ((sender_ip.v4_value() ^ port.address) & port.mask) == 0;
+  const bool on_link =
+      !sender_ip.is_unspecified() && ((sender_ip.v4_value() ^ port.address) & port.mask) == 0;
   if (on_link) {
     std::uint32_t index = neighbors_.find(id, sender_ip);
     updated = index != NeighborTable::nil;
@@ -90,7 +92,8 @@ void Ip::send_arp(Interface& port, const MacAddress& frame_destination, const Ar
     drop(DropReason::no_mbuf);
     return;
   }
-  EthernetFields{.destination = frame_destination, .source = port.config.mac, .type = EtherType::arp}.emit(out);
+  EthernetFields{.destination = frame_destination, .source = port.config.mac, .type = EtherType::arp}.emit(
+      out);
   arp.emit(out + EthernetFields::size);
   (void)transmit(port, std::move(packet));  // counts what it drops
 }

@@ -63,13 +63,15 @@ DropReason Ip::echo_reply(RxPacket& request, TimePoint now) noexcept {
   if (out == nullptr) return DropReason::no_mbuf;
   std::memcpy(out, header.data(), header.size());
   RouteCache cache;
-  // RFC 1122 3.2.2.6: the source is the request's destination. RFC 1122 3.2.1.6: and its TOS is the request's.
+  // RFC 1122 3.2.2.6: the source is the request's destination. RFC 1122 3.2.1.6: and its TOS is the
+  // request's.
   const IpSend send{.source = request.destination,
                     .destination = request.source,
                     .protocol = static_cast<std::uint8_t>(IpProtocol::icmp),
                     .ttl = options_.ttl,
                     .tos = request.tos};
-  if (this->send(std::move(packet), send, cache, now) == DropReason::none) counters_.add(Counter::icmp_out_echo_reps);
+  if (this->send(std::move(packet), send, cache, now) == DropReason::none)
+    counters_.add(Counter::icmp_out_echo_reps);
   return DropReason::none;  // send() has counted a drop
 }
 
@@ -90,7 +92,8 @@ void Ip::send_unreachable(const RxPacket& offender, UnreachableCode code, TimePo
     drop(DropReason::no_mbuf);
     return;
   }
-  Icmpv4Fields{.type = Icmpv4Type::destination_unreachable, .code = static_cast<std::uint8_t>(code)}.emit(out);
+  Icmpv4Fields{.type = Icmpv4Type::destination_unreachable, .code = static_cast<std::uint8_t>(code)}.emit(
+      out);
   std::uint8_t* const quote = out + Icmpv4Fields::size;
   std::memcpy(quote, offender.packet.data() - header_length, header_length);
   offender.packet.copy_out(0, {quote + header_length, quoted_payload});

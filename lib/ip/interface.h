@@ -14,10 +14,10 @@ using InterfaceId = std::uint8_t;
 inline constexpr std::size_t interfaces_max = 8;
 
 struct InterfaceConfig {
-  std::string name;             ///< for messages, e.g. "net_tap0"
+  std::string name;  ///< for messages, e.g. "net_tap0"
   MacAddress mac;
-  IpPrefix address;             ///< our address with its subnet's length, e.g. 192.0.2.2/24
-  std::uint16_t mtu = 1500;     ///< octets of IP packet, 576..9000
+  IpPrefix address;          ///< our address with its subnet's length, e.g. 192.0.2.2/24
+  std::uint16_t mtu = 1500;  ///< octets of IP packet, 576..9000
   TxOffloads offloads;
 };
 

@@ -33,8 +33,8 @@ Ip::Ip(const IpOptions& options, PacketPool pool, Counters& counters, Rng& rng)
       counters_(counters),
       // Bursts of a twentieth of a second: a scan of closed ports gets its answers, a flood gets the average.
       icmp_errors_(options.icmp_errors_per_second, options.icmp_errors_per_second / 20),
-      neighbors_(options.neighbors_max, options.neighbor_queue_max, static_cast<std::uint32_t>(rng.next()), counters,
-                 route_generation_) {}
+      neighbors_(options.neighbors_max, options.neighbor_queue_max, static_cast<std::uint32_t>(rng.next()),
+                 counters, route_generation_) {}
 
 Ip::~Ip() = default;
 
@@ -46,7 +46,8 @@ std::optional<Error> Ip::config_error(const InterfaceConfig& config) const {
   if (interface_count_ == interfaces_max)
     return error(ErrorCode::limit_reached, "at most " + std::to_string(interfaces_max) + " interfaces");
   if (config.mac.is_zero() || config.mac.is_group())
-    return error(ErrorCode::invalid_argument, "MAC " + config.mac.to_string() + " is not a station's address");
+    return error(ErrorCode::invalid_argument,
+                 "MAC " + config.mac.to_string() + " is not a station's address");
   if (!address.is_v4() || config.address.length < 1 || config.address.length > 32)
     return error(ErrorCode::invalid_argument,
                  "address " + config.address.to_string() + ": expected IPv4 with a prefix length of 1..32");
@@ -55,16 +56,18 @@ std::optional<Error> Ip::config_error(const InterfaceConfig& config) const {
   const bool is_subnet_end =
       config.address.length <= 30 && ((value & host_bits) == 0 || (value & host_bits) == host_bits);
   if (!is_host_address(value) || is_subnet_end)
-    return error(ErrorCode::invalid_argument,
-                 "address " + config.address.to_string() + ": expected a unicast host address of that subnet");
+    return error(ErrorCode::invalid_argument, "address " + config.address.to_string() +
+                                                  ": expected a unicast host address of that subnet");
   if (config.mtu < mtu_min || config.mtu > mtu_max)
     return error(ErrorCode::invalid_argument, "MTU " + std::to_string(config.mtu) + ": expected " +
                                                   std::to_string(mtu_min) + ".." + std::to_string(mtu_max));
   if (!config.offloads.multi_segment && config.mtu + EthernetView::header_size > pool_.room())
     return error(ErrorCode::invalid_argument,
-                 "MTU " + std::to_string(config.mtu) + " does not fit an mbuf of " + std::to_string(pool_.room()) +
+                 "MTU " + std::to_string(config.mtu) + " does not fit an mbuf of " +
+                     std::to_string(pool_.room()) +
                      " octets, and the port cannot send chains: lower the MTU or use larger mbufs");
-  if (is_local(value)) return error(ErrorCode::address_in_use, "address " + address.to_string() + " is already ours");
+  if (is_local(value))
+    return error(ErrorCode::address_in_use, "address " + address.to_string() + " is already ours");
   return std::nullopt;
 }
 
@@ -86,8 +89,9 @@ Result<InterfaceId> Ip::add_interface(const InterfaceConfig& config, TimePoint n
 
 Result<void> Ip::add_route(const IpPrefix& prefix, const IpAddress& gateway) {
   if (!gateway.is_v4() || is_local(gateway) || is_group(gateway))
-    return failure(ErrorCode::invalid_argument,
-                   "route " + prefix.to_string() + ": gateway " + gateway.to_string() + " is not another host's IPv4 address");
+    return failure(ErrorCode::invalid_argument, "route " + prefix.to_string() + ": gateway " +
+                                                    gateway.to_string() +
+                                                    " is not another host's IPv4 address");
   for (std::size_t i = 0; i < interface_count_; ++i) {
     const Interface& port = *interfaces_[i];
     if (((gateway.v4_value() ^ port.address) & port.mask) != 0) continue;
@@ -112,7 +116,9 @@ bool Ip::is_broadcast(std::uint32_t address) const noexcept {
   return false;
 }
 
-bool Ip::is_local(const IpAddress& address) const noexcept { return address.is_v4() && is_local(address.v4_value()); }
+bool Ip::is_local(const IpAddress& address) const noexcept {
+  return address.is_v4() && is_local(address.v4_value());
+}
 
 bool Ip::is_group(const IpAddress& address) const noexcept {
   return address.is_multicast() || (address.is_v4() && is_broadcast(address.v4_value()));

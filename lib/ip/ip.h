@@ -24,14 +24,14 @@
 namespace pollux {
 
 struct IpOptions {
-  std::uint32_t neighbors_max = 1024;             ///< entries per core
-  std::uint32_t neighbor_queue_max = 16;          ///< packets kept per unresolved neighbour; then oldest dropped
-  Duration arp_retry = Duration::from_s(1);       ///< between requests while resolving
-  std::uint32_t arp_attempts_max = 3;             ///< requests before the neighbour counts as unreachable
-  Duration neighbor_reachable = Duration::from_s(30);  ///< trusted this long after a confirmation
-  Duration neighbor_stale_max = Duration::from_s(300); ///< an unused entry is forgotten after this long
-  std::uint32_t icmp_errors_per_second = 1000;    ///< ICMP errors sent, RFC 1812 4.3.2.8; 0: none
-  std::uint8_t ttl = 64;                          ///< of ICMP and UDP packets
+  std::uint32_t neighbors_max = 1024;        ///< entries per core
+  std::uint32_t neighbor_queue_max = 16;     ///< packets kept per unresolved neighbour; then oldest dropped
+  Duration arp_retry = Duration::from_s(1);  ///< between requests while resolving
+  std::uint32_t arp_attempts_max = 3;        ///< requests before the neighbour counts as unreachable
+  Duration neighbor_reachable = Duration::from_s(30);   ///< trusted this long after a confirmation
+  Duration neighbor_stale_max = Duration::from_s(300);  ///< an unused entry is forgotten after this long
+  std::uint32_t icmp_errors_per_second = 1000;          ///< ICMP errors sent, RFC 1812 4.3.2.8; 0: none
+  std::uint8_t ttl = 64;                                ///< of ICMP and UDP packets
 };
 
 /// What a transport asks for one packet.
@@ -80,8 +80,8 @@ class Ip {
   std::uint32_t route_generation() const noexcept { return route_generation_; }
   /// Prepends IP and Ethernet headers to `packet` (data() at the transport header, its checksum done or
   /// requested through ol_flags and l4_len) and queues it on the interface's batch, or on the neighbour until
-  /// ARP answers. Always consumes the packet. `none`: sent or queued; anything else has been counted. Refreshes
-  /// a cache of an older generation.
+  /// ARP answers. Always consumes the packet. `none`: sent or queued; anything else has been counted.
+  /// Refreshes a cache of an older generation.
   DropReason send(Packet packet, const IpSend& send, RouteCache& cache, TimePoint now) noexcept;
   /// A reply's or progress' proof that the neighbour behind `cache` is reachable (RFC 4861 7.3.1).
   void confirm(const RouteCache& cache, TimePoint now) noexcept;
@@ -117,7 +117,7 @@ class Ip {
 
     InterfaceConfig config;
     InterfaceId id;
-    std::uint32_t address;    ///< host byte order, as are the next two
+    std::uint32_t address;  ///< host byte order, as are the next two
     std::uint32_t mask;
     std::uint32_t broadcast;  ///< directed; 255.255.255.255 where the subnet has none (RFC 3021)
     TimePoint announce_at = TimePoint::never();  ///< next announcement (RFC 5227 2.3)
@@ -138,7 +138,8 @@ class Ip {
 
   // ip_input.cc: each returns why the packet stopped, or `none` (consumed, or `out.packet` is set).
   DropReason link_input(InterfaceId id, Packet& frame, TimePoint now, RxPacket& out) noexcept;
-  DropReason ipv4_input(InterfaceId id, Packet& frame, bool group_frame, TimePoint now, RxPacket& out) noexcept;
+  DropReason ipv4_input(InterfaceId id, Packet& frame, bool group_frame, TimePoint now,
+                        RxPacket& out) noexcept;
   bool is_bad_source(std::uint32_t source) const noexcept;
   Target classify(const Interface& interface, std::uint32_t destination) const noexcept;
   bool gather_headers(Packet& frame) noexcept;

@@ -10,8 +10,8 @@
 namespace pollux {
 namespace {
 
-// What must lie in the first segment: Ethernet, IPv4 and the longest thing behind it that is read in place, a TCP
-// header or an ICMP error with the headers it quotes.
+// What must lie in the first segment: Ethernet, IPv4 and the longest thing behind it that is read in place, a
+// TCP header or an ICMP error with the headers it quotes.
 constexpr std::uint32_t parsed_octets_max =
     EthernetView::header_size + Ipv4View::header_size_max +
     std::max(TcpView::header_size_max, Icmpv4View::header_size + Ipv4View::header_size_max + 8);
@@ -33,7 +33,8 @@ bool Ip::input(InterfaceId interface, Packet frame, TimePoint now, RxPacket& out
 }
 
 DropReason Ip::link_input(InterfaceId id, Packet& frame, TimePoint now, RxPacket& out) noexcept {
-  if (frame.segment_count() > 1 && !gather_headers(frame)) [[unlikely]] return DropReason::header_split;
+  if (frame.segment_count() > 1 && !gather_headers(frame)) [[unlikely]]
+    return DropReason::header_split;
   const auto ethernet = EthernetView::parse(frame.front());
   if (!ethernet) return ethernet.error();
   const MacAddress destination = ethernet->destination();
@@ -56,11 +57,13 @@ DropReason Ip::link_input(InterfaceId id, Packet& frame, TimePoint now, RxPacket
   return DropReason::eth_unknown_type;
 }
 
-DropReason Ip::ipv4_input(InterfaceId id, Packet& frame, bool group_frame, TimePoint now, RxPacket& out) noexcept {
+DropReason Ip::ipv4_input(InterfaceId id, Packet& frame, bool group_frame, TimePoint now,
+                          RxPacket& out) noexcept {
   counters_.add(Counter::ip_in_receives);
   const auto ip = Ipv4View::parse(frame.front(), frame.size(), rx_ip_checksum_good(frame.mbuf()));
   if (!ip) return ip.error();
-  if (frame.size() > ip->total_length()) frame.trim_to(static_cast<std::uint32_t>(ip->total_length()));  // Ethernet padding
+  if (frame.size() > ip->total_length())
+    frame.trim_to(static_cast<std::uint32_t>(ip->total_length()));  // Ethernet padding
 
   const IpAddress source = ip->source();
   const IpAddress destination = ip->destination();
@@ -97,8 +100,10 @@ DropReason Ip::ipv4_input(InterfaceId id, Packet& frame, bool group_frame, TimeP
 }
 
 Ip::Target Ip::classify(const Interface& port, std::uint32_t destination) const noexcept {
-  if (destination == port.address) [[likely]] return Target::local;
-  if (destination == port.broadcast || destination == 0xffffffffu || destination == all_hosts) return Target::group;
+  if (destination == port.address) [[likely]]
+    return Target::local;
+  if (destination == port.broadcast || destination == 0xffffffffu || destination == all_hosts)
+    return Target::group;
   // RFC 1122 3.3.4.2: the weak model; another port's address is ours too.
   return is_local(destination) ? Target::local : Target::other;
 }
@@ -106,7 +111,8 @@ Ip::Target Ip::classify(const Interface& port, std::uint32_t destination) const 
 // RFC 1122 3.2.1.3: a source must name one host, and not us.
 bool Ip::is_bad_source(std::uint32_t source) const noexcept {
   const std::uint32_t first_octet = source >> 24;
-  return first_octet == 0 || first_octet == 127 || first_octet >= 224 || is_local(source) || is_broadcast(source);
+  return first_octet == 0 || first_octet == 127 || first_octet >= 224 || is_local(source) ||
+         is_broadcast(source);
 }
 
 // Copies the octets that will be parsed into one fresh segment in front of the rest.

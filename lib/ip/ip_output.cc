@@ -43,7 +43,8 @@ DropReason Ip::find_next_hop(const IpAddress& destination, RouteCache& cache, Ti
       neighbor.set_mac(group_mac(destination));
       set_reachable(neighbor, now);
     } else {
-      neighbors_.arm(neighbor, now + options_.neighbor_stale_max);  // forgotten when nothing is ever sent to it
+      neighbors_.arm(neighbor,
+                     now + options_.neighbor_stale_max);  // forgotten when nothing is ever sent to it
     }
   }
   // The generation is read last: making room for the entry may have bumped it.
@@ -60,9 +61,11 @@ DropReason Ip::send(Packet packet, const IpSend& send, RouteCache& cache, TimePo
   Interface& port = *interfaces_[cache.interface];
   Neighbor& neighbor = neighbors_[cache.neighbor];
   const std::uint32_t length = packet.size() + Ipv4Fields::size;
-  if (length > port.config.mtu) [[unlikely]] return drop(DropReason::ip_too_big);
+  if (length > port.config.mtu) [[unlikely]]
+    return drop(DropReason::ip_too_big);
   std::uint8_t* const headers = prepend_header(pool_, packet, headers_size);
-  if (headers == nullptr) [[unlikely]] return drop(DropReason::no_mbuf);
+  if (headers == nullptr) [[unlikely]]
+    return drop(DropReason::no_mbuf);
 
   const bool checksum_by_nic = port.config.offloads.ipv4_checksum;
   // RFC 6864 4.1: an atomic datagram (DF set, never fragmented) may carry any identification.
@@ -111,7 +114,8 @@ DropReason Ip::transmit(Interface& port, Packet packet) noexcept {
   if (!port.config.offloads.multi_segment && packet.segment_count() > 1 && !linearise(packet)) [[unlikely]]
     return drop(DropReason::no_mbuf);
   const std::uint32_t size = packet.size();
-  if (!port.tx.push(packet)) [[unlikely]] return drop(DropReason::tx_batch_full);
+  if (!port.tx.push(packet)) [[unlikely]]
+    return drop(DropReason::tx_batch_full);
   counters_.add(Counter::tx_packets);
   counters_.add(Counter::tx_bytes, size);
   return DropReason::none;

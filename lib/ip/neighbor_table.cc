@@ -22,7 +22,8 @@ NeighborTable::NeighborTable(std::uint32_t capacity, std::uint32_t queue_max, st
 }
 
 NeighborTable::~NeighborTable() {
-  entries_.for_each([this](std::uint32_t, Neighbor& neighbor) { remove(neighbor, DropReason::neighbor_unreachable); });
+  entries_.for_each(
+      [this](std::uint32_t, Neighbor& neighbor) { remove(neighbor, DropReason::neighbor_unreachable); });
 }
 
 std::uint32_t NeighborTable::hash(InterfaceId interface, const IpAddress& address) const noexcept {
@@ -48,7 +49,8 @@ Neighbor* NeighborTable::victim() noexcept {
   return nullptr;
 }
 
-std::uint32_t NeighborTable::add(InterfaceId interface, const IpAddress& address, const MacAddress& source) noexcept {
+std::uint32_t NeighborTable::add(InterfaceId interface, const IpAddress& address,
+                                 const MacAddress& source) noexcept {
   if (entries_.full()) {
     Neighbor* const oldest = victim();
     if (oldest == nullptr) return nil;

@@ -1,6 +1,6 @@
-// Who sits behind an IP address on a link: one entry per next hop, with the Ethernet header that reaches it ready
-// to copy, its reachability (the states of RFC 4861 7.3.2 without DELAY), and the packets that wait for ARP.
-// The table keeps entries, ages and queues; lib/ip/arp.cc decides and transmits.
+// Who sits behind an IP address on a link: one entry per next hop, with the Ethernet header that reaches it
+// ready to copy, its reachability (the states of RFC 4861 7.3.2 without DELAY), and the packets that wait for
+// ARP. The table keeps entries, ages and queues; lib/ip/arp.cc decides and transmits.
 #pragma once
 
 #include <array>
@@ -36,8 +36,8 @@ struct QueuedPacket {
   ListNode link;
 };
 
-/// One entry. The timer (base) means: next request in `incomplete` and `probe`; re-check of reachable_until in
-/// `reachable`; forgetting in `stale` and `failed`.
+/// One entry. The timer (base) means: next request in `incomplete` and `probe`; re-check of reachable_until
+/// in `reachable`; forgetting in `stale` and `failed`.
 struct Neighbor : TimerNode {
   std::array<std::uint8_t, EthernetView::header_size> header{};  ///< destination MAC zero until known
   NeighborState state = NeighborState::incomplete;
@@ -54,7 +54,9 @@ struct Neighbor : TimerNode {
     std::memcpy(mac.octets.data(), header.data(), mac.octets.size());
     return mac;
   }
-  void set_mac(const MacAddress& mac) noexcept { std::memcpy(header.data(), mac.octets.data(), mac.octets.size()); }
+  void set_mac(const MacAddress& mac) noexcept {
+    std::memcpy(header.data(), mac.octets.data(), mac.octets.size());
+  }
 };
 
 /// Not thread-safe; one per core. Memory is taken at construction.
@@ -75,10 +77,11 @@ class NeighborTable {
   Neighbor& operator[](std::uint32_t index) noexcept { return entries_[index]; }
   std::uint32_t size() const noexcept { return entries_.size(); }
   std::uint32_t find(InterfaceId interface, const IpAddress& address) const noexcept;
-  /// A new entry in `incomplete` with `source` as its Ethernet source and no timer; the caller made sure there
-  /// is none for that address. A full table forgets its oldest failed, else oldest stale, else oldest incomplete
-  /// entry, so traffic to addresses that do not exist never displaces a neighbour that answers; and incomplete
-  /// entries may displace stale ones only up to half the table. `nil` when all are reachable or being probed.
+  /// A new entry in `incomplete` with `source` as its Ethernet source and no timer; the caller made sure
+  /// there is none for that address. A full table forgets its oldest failed, else oldest stale, else oldest
+  /// incomplete entry, so traffic to addresses that do not exist never displaces a neighbour that answers;
+  /// and incomplete entries may displace stale ones only up to half the table. `nil` when all are reachable
+  /// or being probed.
   std::uint32_t add(InterfaceId interface, const IpAddress& address, const MacAddress& source) noexcept;
   /// Forgets the entry; packets that wait are dropped for `reason`.
   void remove(Neighbor& neighbor, DropReason reason) noexcept;
@@ -87,8 +90,8 @@ class NeighborTable {
   void enter(Neighbor& neighbor, NeighborState state, TimePoint deadline) noexcept;
   void arm(Neighbor& neighbor, TimePoint deadline) noexcept { timers_->arm(neighbor, deadline); }
 
-  /// Keeps `packet` for later. Beyond the entry's limit its oldest packet is dropped, and beyond the total limit
-  /// this one, each counted neighbor_queue_full.
+  /// Keeps `packet` for later. Beyond the entry's limit its oldest packet is dropped, and beyond the total
+  /// limit this one, each counted neighbor_queue_full.
   void enqueue(Neighbor& neighbor, Packet packet) noexcept;
   /// The oldest waiting packet; null when none waits.
   Packet dequeue(Neighbor& neighbor) noexcept;

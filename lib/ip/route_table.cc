@@ -6,12 +6,14 @@ namespace pollux {
 
 Result<void> RouteTable::add(const IpPrefix& prefix, const IpAddress& gateway, InterfaceId interface) {
   if (!prefix.address.is_v4() || prefix.length > 32)
-    return failure(ErrorCode::invalid_argument, "route " + prefix.to_string() + ": expected an IPv4 prefix of length 0..32");
+    return failure(ErrorCode::invalid_argument,
+                   "route " + prefix.to_string() + ": expected an IPv4 prefix of length 0..32");
   if (count_ == routes_max)
-    return failure(ErrorCode::limit_reached,
-                   "route " + prefix.to_string() + ": the table holds at most " + std::to_string(routes_max) + " routes");
+    return failure(ErrorCode::limit_reached, "route " + prefix.to_string() + ": the table holds at most " +
+                                                 std::to_string(routes_max) + " routes");
   const std::uint32_t mask = prefix_mask(prefix.length);
-  const Route route{.network = prefix.address.v4_value() & mask, .mask = mask, .gateway = gateway, .interface = interface};
+  const Route route{
+      .network = prefix.address.v4_value() & mask, .mask = mask, .gateway = gateway, .interface = interface};
   Route* const end = routes_.data() + count_;
   if (std::any_of(routes_.data(), end,
                   [&](const Route& r) { return r.network == route.network && r.mask == route.mask; }))

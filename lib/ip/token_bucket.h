@@ -1,4 +1,5 @@
-// A rate limit as one number: the generic cell rate algorithm, a token bucket that stores when it will be full.
+// A rate limit as one number: the generic cell rate algorithm, a token bucket that stores when it will be
+// full.
 #pragma once
 
 #include <algorithm>

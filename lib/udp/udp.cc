@@ -10,7 +10,9 @@ void UdpHandler::on_error(UdpSocket, const Endpoint&, UdpError) noexcept {}
 void UdpSocket::close() noexcept {
   if (udp_ != nullptr) udp_->close(handle_);
 }
-bool UdpSocket::is_open() const noexcept { return udp_ != nullptr && udp_->sockets_.find(handle_) != nullptr; }
+bool UdpSocket::is_open() const noexcept {
+  return udp_ != nullptr && udp_->sockets_.find(handle_) != nullptr;
+}
 std::uint16_t UdpSocket::local_port() const noexcept {
   const auto* const socket = udp_ != nullptr ? udp_->sockets_.find(handle_) : nullptr;
   return socket != nullptr ? socket->port : 0;
@@ -24,13 +26,16 @@ Udp::Udp(const UdpOptions& options, Ip& ip, PacketPool pool, Counters& counters,
       rng_(rng),
       sockets_(options.sockets_max),
       ports_(options.sockets_max) {
-  POLLUX_CHECK(options.ephemeral_port_first != 0 && options.ephemeral_port_first <= options.ephemeral_port_last,
-               "ephemeral UDP ports %u..%u", options.ephemeral_port_first, options.ephemeral_port_last);
+  POLLUX_CHECK(
+      options.ephemeral_port_first != 0 && options.ephemeral_port_first <= options.ephemeral_port_last,
+      "ephemeral UDP ports %u..%u", options.ephemeral_port_first, options.ephemeral_port_last);
 }
 
 Udp::~Udp() = default;
 
-std::uint32_t Udp::hash(std::uint16_t port) noexcept { return port * 0x9e3779b1u >> 16; }
+std::uint32_t Udp::hash(std::uint16_t port) noexcept {
+  return port * 0x9e3779b1u >> 16;
+}
 
 std::uint32_t Udp::find(std::uint16_t port, const IpAddress& address) const noexcept {
   static_assert(HashIndex::not_found == Slab<Socket>::nil);
@@ -43,12 +48,13 @@ std::uint32_t Udp::find(std::uint16_t port, const IpAddress& address) const noex
 
 Result<UdpSocket> Udp::bind(const UdpBindOptions& options, UdpHandler& handler) {
   const std::string what = "UDP bind to " + Endpoint{options.address, options.port}.to_string() + ": ";
-  if (!options.address.is_v4()) return failure(ErrorCode::invalid_argument, what + "expected an IPv4 address");
+  if (!options.address.is_v4())
+    return failure(ErrorCode::invalid_argument, what + "expected an IPv4 address");
   if (!options.address.is_unspecified() && !ip_.is_local(options.address))
     return failure(ErrorCode::address_unavailable, what + "not an address of this stack");
   if (sockets_.full())
-    return failure(ErrorCode::limit_reached,
-                   what + "all " + std::to_string(options_.sockets_max) + " sockets are in use (sockets_max)");
+    return failure(ErrorCode::limit_reached, what + "all " + std::to_string(options_.sockets_max) +
+                                                 " sockets are in use (sockets_max)");
   std::uint16_t port = options.port;
   if (port == 0) {
     port = unused_port(options.address);
@@ -59,7 +65,8 @@ Result<UdpSocket> Udp::bind(const UdpBindOptions& options, UdpHandler& handler) 
   } else if (find(port, options.address) != Slab<Socket>::nil) {
     return failure(ErrorCode::address_in_use, what + "another socket has this port");
   }
-  const std::uint32_t index = sockets_.emplace(Socket{.handler = &handler, .address = options.address, .port = port});
+  const std::uint32_t index =
+      sockets_.emplace(Socket{.handler = &handler, .address = options.address, .port = port});
   const bool inserted = ports_.insert(hash(port), index);
   POLLUX_CHECK(inserted, "UDP port index smaller than its %u sockets", options_.sockets_max);
   return UdpSocket(this, sockets_.handle(index));

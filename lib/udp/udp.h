@@ -26,11 +26,18 @@ struct Datagram {
   IpAddress local;  ///< the destination address it was sent to
   std::uint8_t ttl = 0;
   std::uint8_t tos = 0;
-  Bytes data;       ///< empty for an empty datagram
+  Bytes data;  ///< empty for an empty datagram
 };
 
 /// Why a datagram that was sent earlier did not arrive (from ICMP, RFC 1122 4.1.3.3).
-enum class UdpError : std::uint8_t { port_unreachable, host_unreachable, network_unreachable, protocol_unreachable, message_too_large, other };
+enum class UdpError : std::uint8_t {
+  port_unreachable,
+  host_unreachable,
+  network_unreachable,
+  protocol_unreachable,
+  message_too_large,
+  other
+};
 
 /// Callbacks of a socket, on the owning core, during Stack::input. Virtual, one call per burst and socket.
 class UdpHandler {
@@ -51,7 +58,8 @@ class UdpSocket {
   /// received here goes out in the same mbuf, without a copy. `local` (optional) picks the source address.
   SendStatus send_to(const Endpoint& remote, Bytes&& data, IpAddress local = {}) noexcept;
   /// Copies `data` into the core's pool and sends it.
-  SendStatus send_to(const Endpoint& remote, std::span<const std::uint8_t> data, IpAddress local = {}) noexcept;
+  SendStatus send_to(const Endpoint& remote, std::span<const std::uint8_t> data,
+                     IpAddress local = {}) noexcept;
   SendStatus send_to(const Endpoint& remote, std::string_view data, IpAddress local = {}) noexcept;
   void close() noexcept;
   bool is_open() const noexcept;
@@ -65,8 +73,8 @@ class UdpSocket {
 };
 
 struct UdpBindOptions {
-  IpAddress address;         ///< 0.0.0.0: every local address
-  std::uint16_t port = 0;    ///< 0: an unused port from the ephemeral range
+  IpAddress address;       ///< 0.0.0.0: every local address
+  std::uint16_t port = 0;  ///< 0: an unused port from the ephemeral range
 };
 
 struct UdpOptions {
@@ -118,8 +126,10 @@ class Udp {
   void deliver_group(SlabHandle owner, std::span<Datagram> group) noexcept;
 
   // udp_output.cc
-  SendStatus send_to(SlabHandle handle, const Endpoint& remote, Bytes&& data, const IpAddress& local) noexcept;
-  SendStatus choose_route(Socket& socket, const IpAddress& remote, const IpAddress& local, IpAddress& source) noexcept;
+  SendStatus send_to(SlabHandle handle, const Endpoint& remote, Bytes&& data,
+                     const IpAddress& local) noexcept;
+  SendStatus choose_route(Socket& socket, const IpAddress& remote, const IpAddress& local,
+                          IpAddress& source) noexcept;
   Packet add_header_room(Bytes& data) noexcept;
 
   UdpOptions options_;
@@ -131,9 +141,9 @@ class Udp {
   HashIndex ports_;
   std::size_t gathered_ = 0;
   bool delivering_ = false;
-  std::array<Datagram, datagrams_per_call_max> datagrams_;     // [0, gathered_), in order of arrival
-  std::array<SlabHandle, datagrams_per_call_max> owners_;      // of datagrams_
-  std::array<Datagram, datagrams_per_call_max> group_;         // one socket's share while it is delivered
+  std::array<Datagram, datagrams_per_call_max> datagrams_;  // [0, gathered_), in order of arrival
+  std::array<SlabHandle, datagrams_per_call_max> owners_;   // of datagrams_
+  std::array<Datagram, datagrams_per_call_max> group_;      // one socket's share while it is delivered
 };
 
 }  // namespace pollux

@@ -22,12 +22,26 @@ bool has_good_checksum(const RxPacket& packet, const UdpView& udp) noexcept {
 UdpError error_of(Icmpv4Type type, std::uint8_t code) noexcept {
   if (type != Icmpv4Type::destination_unreachable) return UdpError::other;
   switch (code) {  // RFC 792, RFC 1122 3.2.2.1
-    case 0: case 6: case 9: case 11: return UdpError::network_unreachable;
-    case 1: case 5: case 7: case 8: case 10: case 12: return UdpError::host_unreachable;
-    case 2: return UdpError::protocol_unreachable;
-    case 3: return UdpError::port_unreachable;
-    case 4: return UdpError::message_too_large;
-    default: return UdpError::other;
+    case 0:
+    case 6:
+    case 9:
+    case 11:
+      return UdpError::network_unreachable;
+    case 1:
+    case 5:
+    case 7:
+    case 8:
+    case 10:
+    case 12:
+      return UdpError::host_unreachable;
+    case 2:
+      return UdpError::protocol_unreachable;
+    case 3:
+      return UdpError::port_unreachable;
+    case 4:
+      return UdpError::message_too_large;
+    default:
+      return UdpError::other;
   }
 }
 

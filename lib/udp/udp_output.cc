@@ -21,7 +21,8 @@ SendStatus UdpSocket::send_to(const Endpoint& remote, Bytes&& data, IpAddress lo
   return udp_ == nullptr ? SendStatus::closed : udp_->send_to(handle_, remote, std::move(data), local);
 }
 
-SendStatus UdpSocket::send_to(const Endpoint& remote, std::span<const std::uint8_t> data, IpAddress local) noexcept {
+SendStatus UdpSocket::send_to(const Endpoint& remote, std::span<const std::uint8_t> data,
+                              IpAddress local) noexcept {
   if (!is_open()) return SendStatus::closed;
   if (data.size() > 0xffff) return SendStatus::too_large;
   Bytes bytes = Bytes::copy_of(udp_->pool_, data);
@@ -33,12 +34,14 @@ SendStatus UdpSocket::send_to(const Endpoint& remote, std::string_view data, IpA
   return send_to(remote, std::span(reinterpret_cast<const std::uint8_t*>(data.data()), data.size()), local);
 }
 
-SendStatus Udp::send_to(SlabHandle handle, const Endpoint& remote, Bytes&& data, const IpAddress& local) noexcept {
+SendStatus Udp::send_to(SlabHandle handle, const Endpoint& remote, Bytes&& data,
+                        const IpAddress& local) noexcept {
   Socket* const socket = sockets_.find(handle);
   if (socket == nullptr) return SendStatus::closed;
   if (remote.port == 0) return SendStatus::no_route;
   IpAddress source;
-  if (const SendStatus status = choose_route(*socket, remote.address, local, source); status != SendStatus::ok)
+  if (const SendStatus status = choose_route(*socket, remote.address, local, source);
+      status != SendStatus::ok)
     return status;
   const InterfaceId port = socket->route.interface;
   if (data.size() + overhead > ip_.mtu(port)) return SendStatus::too_large;
@@ -84,8 +87,8 @@ SendStatus Udp::choose_route(Socket& socket, const IpAddress& remote, const IpAd
     socket.route_to = remote;
     socket.route_source = *chosen;
   }
-  // RFC 1122 4.1.3.5: the application's choice, else the socket's, else the route's. A reply to a datagram that
-  // came to a group takes the route's, as a group is no source.
+  // RFC 1122 4.1.3.5: the application's choice, else the socket's, else the route's. A reply to a datagram
+  // that came to a group takes the route's, as a group is no source.
   source = socket.address.is_unspecified() ? socket.route_source : socket.address;
   if (!local.is_unspecified() && !ip_.is_group(local)) {
     if (!ip_.is_local(local) || (!socket.address.is_unspecified() && local != socket.address))
@@ -95,8 +98,8 @@ SendStatus Udp::choose_route(Socket& socket, const IpAddress& remote, const IpAd
   return SendStatus::ok;
 }
 
-// The datagram with room for its header in front: in the payload's own mbuf when it is ours alone and has room for
-// all headers, else in a fresh mbuf. Null, with `data` untouched, when the pool is exhausted.
+// The datagram with room for its header in front: in the payload's own mbuf when it is ours alone and has
+// room for all headers, else in a fresh mbuf. Null, with `data` untouched, when the pool is exhausted.
 Packet Udp::add_header_room(Bytes& data) noexcept {
   if (!data.empty()) {
     const rte_mbuf* const head = data.packet().mbuf();

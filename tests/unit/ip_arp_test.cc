@@ -17,14 +17,20 @@ struct Said {
 };
 Said said(const SentFrame& frame) {
   const ArpView arp = arp_of(frame.bytes);
-  return {ethernet_of(frame.bytes).destination(), arp.operation(), arp.sender_mac(), arp.sender_ip(),
-          arp.target_ip(), arp.target_mac()};
+  return {ethernet_of(frame.bytes).destination(),
+          arp.operation(),
+          arp.sender_mac(),
+          arp.sender_ip(),
+          arp.target_ip(),
+          arp.target_mac()};
 }
 const Said broadcast_query{MacAddress::broadcast(), ArpOperation::request, our_mac, our_ip, peer_ip, {}};
 const Said unicast_query{peer_mac, ArpOperation::request, our_mac, our_ip, peer_ip, peer_mac};
 const Said announcement{MacAddress::broadcast(), ArpOperation::request, our_mac, our_ip, our_ip, {}};
 
-bool is_arp(const SentFrame& frame) { return ethernet_of(frame.bytes).type() == EtherType::arp; }
+bool is_arp(const SentFrame& frame) {
+  return ethernet_of(frame.bytes).type() == EtherType::arp;
+}
 
 // --- Answering -------------------------------------------------------------------------------------------
 
@@ -72,18 +78,34 @@ TEST(Arp, RefusedFramesMakeNoEntryAndNoAnswer) {
   const RefusedCase cases[] = {
       {"a request for somebody else", arp_request(peer_mac, peer_ip, gateway_ip), DropReason::arp_not_for_us},
       {"a reply that nobody asked for", arp_reply(peer_mac, peer_ip), DropReason::arp_not_for_us},
-      {"a gratuitous request of a stranger", arp_request(peer_mac, peer_ip, peer_ip), DropReason::arp_not_for_us},
+      {"a gratuitous request of a stranger", arp_request(peer_mac, peer_ip, peer_ip),
+       DropReason::arp_not_for_us},
       {"a zero sender MAC", arp_request({}, peer_ip, our_ip), DropReason::arp_bad_sender},
-      {"a broadcast sender MAC", arp_request(MacAddress::broadcast(), peer_ip, our_ip), DropReason::arp_bad_sender},
-      {"a multicast sender MAC", arp_request({{1, 0, 0x5e, 0, 0, 1}}, peer_ip, our_ip), DropReason::arp_bad_sender},
+      {"a broadcast sender MAC", arp_request(MacAddress::broadcast(), peer_ip, our_ip),
+       DropReason::arp_bad_sender},
+      {"a multicast sender MAC", arp_request({{1, 0, 0x5e, 0, 0, 1}}, peer_ip, our_ip),
+       DropReason::arp_bad_sender},
       {"our own MAC", arp_request(our_mac, peer_ip, our_ip), DropReason::arp_bad_sender},
       {"our own frame, looped back", arp_request(our_mac, our_ip, our_ip), DropReason::arp_bad_sender},
-      {"the subnet's broadcast as sender", arp_request(peer_mac, subnet_broadcast, our_ip), DropReason::arp_bad_sender},
-      {"a multicast sender", arp_request(peer_mac, IpAddress::v4(224, 0, 0, 9), our_ip), DropReason::arp_bad_sender},
-      {"a loopback sender", arp_request(peer_mac, IpAddress::v4(127, 0, 0, 1), our_ip), DropReason::arp_bad_sender},
-      {"IPv6 as protocol", [] { Frame f = arp_request(peer_mac, peer_ip, our_ip); f[16] = 0x86; return f; }(),
+      {"the subnet's broadcast as sender", arp_request(peer_mac, subnet_broadcast, our_ip),
+       DropReason::arp_bad_sender},
+      {"a multicast sender", arp_request(peer_mac, IpAddress::v4(224, 0, 0, 9), our_ip),
+       DropReason::arp_bad_sender},
+      {"a loopback sender", arp_request(peer_mac, IpAddress::v4(127, 0, 0, 1), our_ip),
+       DropReason::arp_bad_sender},
+      {"IPv6 as protocol",
+       [] {
+         Frame f = arp_request(peer_mac, peer_ip, our_ip);
+         f[16] = 0x86;
+         return f;
+       }(),
        DropReason::arp_malformed},
-      {"27 octets", [] { Frame f = arp_request(peer_mac, peer_ip, our_ip); f.resize(14 + 27); return f; }(),
+      {"27 octets",
+       [] {
+         Frame f = arp_request(peer_mac, peer_ip, our_ip);
+         f.resize(14 + 27);
+         return f;
+       }(),
        DropReason::arp_malformed},
   };
   for (const RefusedCase& c : cases) {
@@ -117,8 +139,8 @@ TEST(Arp, ANewAddressIsAnnouncedTwiceTwoSecondsApart) {  // RFC 5227 2.3
   IpHost host;
   const MacAddress mac{{0x02, 0, 0, 0, 0, 0x11}};
   const IpAddress address = IpAddress::v4(203, 0, 113, 1);
-  ASSERT_TRUE(host.ip.add_interface({.name = "p1", .mac = mac, .address = {address, 24}, .mtu = 1500, .offloads = {}},
-                                    host.now));
+  ASSERT_TRUE(host.ip.add_interface(
+      {.name = "p1", .mac = mac, .address = {address, 24}, .mtu = 1500, .offloads = {}}, host.now));
   const Said expected{MacAddress::broadcast(), ArpOperation::request, mac, address, address, {}};
   auto sent = host.sent(1);
   ASSERT_EQ(sent.size(), 1u);
@@ -231,7 +253,8 @@ TEST(Neighbor, AllQueuesTogetherAreLimited) {
   IpHost host;
   for (std::uint32_t i = 0; i < 100; ++i)
     for (int n = 0; n < 10; ++n)
-      EXPECT_EQ(host.send(IpAddress::v4(192, 0, 2, static_cast<std::uint8_t>(100 + i)), pattern(4)), DropReason::none);
+      EXPECT_EQ(host.send(IpAddress::v4(192, 0, 2, static_cast<std::uint8_t>(100 + i)), pattern(4)),
+                DropReason::none);
   (void)host.sent();
   EXPECT_EQ(host.heap.in_use(), NeighborTable::queued_total_max);
   EXPECT_EQ(host.drops(DropReason::neighbor_queue_full), 1000 - NeighborTable::queued_total_max);
@@ -374,7 +397,9 @@ TEST(Neighbor, AnUnsolicitedWordOfTheSameMacChangesNothing) {
 
 // --- Bounds ----------------------------------------------------------------------------------------------
 
-IpAddress nth_host(std::uint32_t n) { return IpAddress::v4(0xc0000200u + 10 + n); }
+IpAddress nth_host(std::uint32_t n) {
+  return IpAddress::v4(0xc0000200u + 10 + n);
+}
 
 TEST(NeighborTable, UnansweredAddressesNeverDisplaceReachableNeighbours) {
   IpHost host({.neighbors_max = 8});
@@ -429,7 +454,8 @@ TEST(NeighborTable, AScanLeavesHalfOfTheTableToNeighboursThatSpoke) {
 TEST(NeighborTable, AFloodOfRequestsKeepsReachableNeighbours) {
   IpHost host({.neighbors_max = 8});
   host.make_reachable(nth_host(0), peer_mac);
-  for (std::uint32_t i = 1; i < 200; ++i) EXPECT_FALSE(host.input(arp_request(peer_mac, nth_host(i), our_ip)));
+  for (std::uint32_t i = 1; i < 200; ++i)
+    EXPECT_FALSE(host.input(arp_request(peer_mac, nth_host(i), our_ip)));
   EXPECT_EQ(host.state_of(nth_host(0)), NeighborState::reachable);
   EXPECT_EQ(host.ip.neighbors().size(), 8u);
   (void)host.sent();
@@ -443,8 +469,8 @@ TEST(NeighborTable, AFlowWhoseEntryWasForgottenIsResolvedAgainBySend) {
   EXPECT_EQ(host.send(nth_host(2), pattern(4)), DropReason::none);
   ASSERT_FALSE(host.knows(peer_ip));
   EXPECT_NE(cache.generation, host.ip.route_generation());
-  EXPECT_EQ(host.ip.send(host.packet_of(pattern(4)), {.source = our_ip, .destination = peer_ip, .protocol = 17}, cache,
-                         host.now),
+  EXPECT_EQ(host.ip.send(host.packet_of(pattern(4)),
+                         {.source = our_ip, .destination = peer_ip, .protocol = 17}, cache, host.now),
             DropReason::none);
   EXPECT_EQ(cache.generation, host.ip.route_generation());
   EXPECT_TRUE(host.knows(peer_ip));

@@ -8,13 +8,16 @@
 namespace pollux::test {
 namespace {
 
-void append(Frame& to, const Frame& more) { to.insert(to.end(), more.begin(), more.end()); }
+void append(Frame& to, const Frame& more) {
+  to.insert(to.end(), more.begin(), more.end());
+}
 
 }  // namespace
 
 Frame ipv4_frame(const Ipv4Spec& spec) {
   Frame frame(EthernetFields::size + Ipv4Fields::size);
-  EthernetFields{.destination = spec.mac_destination, .source = peer_mac, .type = EtherType::ipv4}.emit(frame.data());
+  EthernetFields{.destination = spec.mac_destination, .source = peer_mac, .type = EtherType::ipv4}.emit(
+      frame.data());
   const std::size_t header_length = Ipv4Fields::size + spec.options.size();
   Ipv4Fields{.tos = spec.tos,
              .total_length = static_cast<std::uint16_t>(header_length + spec.payload.size()),
@@ -52,7 +55,8 @@ Frame icmp_frame(Icmpv4Type type, std::uint8_t code, std::uint32_t rest, const F
 Frame udp_datagram(const Endpoint& source, const Endpoint& destination, const Frame& payload, bool checksum) {
   Frame datagram(UdpFields::size);
   const auto length = static_cast<std::uint16_t>(UdpFields::size + payload.size());
-  UdpFields{.source_port = source.port, .destination_port = destination.port, .length = length}.emit(datagram.data());
+  UdpFields{.source_port = source.port, .destination_port = destination.port, .length = length}.emit(
+      datagram.data());
   append(datagram, payload);
   if (checksum) {
     ChecksumSum sum;
@@ -72,14 +76,16 @@ Frame udp_frame(const Endpoint& source, const Endpoint& destination, const Frame
 
 Frame arp_frame(const ArpFields& arp, const MacAddress& mac_destination) {
   Frame frame(60);  // padded, as on the wire
-  EthernetFields{.destination = mac_destination, .source = arp.sender_mac, .type = EtherType::arp}.emit(frame.data());
+  EthernetFields{.destination = mac_destination, .source = arp.sender_mac, .type = EtherType::arp}.emit(
+      frame.data());
   arp.emit(&frame[EthernetFields::size]);
   return frame;
 }
 
 Frame arp_request(const MacAddress& mac, const IpAddress& from, const IpAddress& target) {
-  return arp_frame({.operation = ArpOperation::request, .sender_mac = mac, .sender_ip = from, .target_ip = target},
-                   MacAddress::broadcast());
+  return arp_frame(
+      {.operation = ArpOperation::request, .sender_mac = mac, .sender_ip = from, .target_ip = target},
+      MacAddress::broadcast());
 }
 
 Frame arp_reply(const MacAddress& mac, const IpAddress& from) {
@@ -120,11 +126,13 @@ Ipv4View ipv4_of(const Frame& frame) {
 }
 
 Frame ip_payload_of(const Frame& frame) {
-  const auto header_length = static_cast<std::ptrdiff_t>(EthernetView::header_size + ipv4_of(frame).header_length());
+  const auto header_length =
+      static_cast<std::ptrdiff_t>(EthernetView::header_size + ipv4_of(frame).header_length());
   return Frame(frame.begin() + header_length, frame.end());
 }
 
-IpHost::IpHost(const IpOptions& options, const InterfaceConfig& port) : ip(options, heap.pool(), counters, rng) {
+IpHost::IpHost(const IpOptions& options, const InterfaceConfig& port)
+    : ip(options, heap.pool(), counters, rng) {
   const auto id = ip.add_interface(port, now);
   EXPECT_TRUE(id.has_value()) << (id ? "" : id.error().text);
   run_for(Duration::from_s(3));  // both announcements
@@ -185,7 +193,8 @@ void IpHost::make_reachable(const IpAddress& address, const MacAddress& mac) {
 
 DropReason IpHost::send(const IpAddress& destination, const Frame& payload, std::uint8_t protocol) {
   RouteCache cache;
-  return ip.send(packet_of(payload), {.source = our_ip, .destination = destination, .protocol = protocol}, cache, now);
+  return ip.send(packet_of(payload), {.source = our_ip, .destination = destination, .protocol = protocol},
+                 cache, now);
 }
 
 NeighborState IpHost::state_of(const IpAddress& address) {
@@ -196,7 +205,8 @@ NeighborState IpHost::state_of(const IpAddress& address) {
 
 Packet IpHost::packet_of(const Frame& bytes) {
   Packet packet = heap.pool().alloc();
-  if (packet && !bytes.empty()) std::copy(bytes.begin(), bytes.end(), packet.push_back(static_cast<std::uint32_t>(bytes.size())));
+  if (packet && !bytes.empty())
+    std::copy(bytes.begin(), bytes.end(), packet.push_back(static_cast<std::uint32_t>(bytes.size())));
   return packet;
 }
 

@@ -46,7 +46,8 @@ Frame ipv4_frame(const Ipv4Spec& spec);
 /// `rest` is octets 4..7 of the header; the checksum is right.
 Frame icmp_message(Icmpv4Type type, std::uint8_t code, std::uint32_t rest, const Frame& body);
 Frame icmp_frame(Icmpv4Type type, std::uint8_t code, std::uint32_t rest, const Frame& body);
-Frame udp_datagram(const Endpoint& source, const Endpoint& destination, const Frame& payload, bool checksum = true);
+Frame udp_datagram(const Endpoint& source, const Endpoint& destination, const Frame& payload,
+                   bool checksum = true);
 Frame udp_frame(const Endpoint& source, const Endpoint& destination, const Frame& payload);
 Frame arp_frame(const ArpFields& arp, const MacAddress& mac_destination);
 Frame arp_request(const MacAddress& mac, const IpAddress& from, const IpAddress& target);

@@ -5,7 +5,9 @@
 namespace pollux::test {
 namespace {
 
-bool has_good_icmp_checksum(const Frame& message) { return checksum_ok(message); }
+bool has_good_icmp_checksum(const Frame& message) {
+  return checksum_ok(message);
+}
 
 TEST(Icmp, AnEchoRequestOfAnySizeComesBackUnchanged) {
   for (const std::size_t size : {0u, 1u, 2u, 55u, 56u, 1471u, 1472u}) {
@@ -41,7 +43,8 @@ TEST(Icmp, AnEchoRequestOfAnySizeComesBackUnchanged) {
 TEST(Icmp, AnEchoReplyHasARightChecksumForEveryRequestChecksum) {
   IpHost host;
   host.make_reachable(peer_ip, peer_mac);
-  for (std::uint32_t id = 0; id < 0x10000; id += 0x101) {  // walks the checksum through its range, 0 and 0xffff included
+  for (std::uint32_t id = 0; id < 0x10000;
+       id += 0x101) {  // walks the checksum through its range, 0 and 0xffff included
     for (const std::uint32_t sequence : {0u, 0x0800u, 0xf7ffu, 0xffffu}) {
       EXPECT_FALSE(host.input(icmp_frame(Icmpv4Type::echo_request, 0, id << 16 | sequence, {})));
       const auto sent = host.sent();
@@ -95,8 +98,8 @@ TEST(Icmp, AnEchoReplyThroughAGatewayGoesToTheGateway) {
   IpHost host;
   ASSERT_TRUE(host.ip.add_route(*IpPrefix::from_string("0.0.0.0/0"), gateway_ip));
   host.make_reachable(gateway_ip, other_mac);
-  EXPECT_FALSE(host.input(
-      ipv4_frame({.source = remote_ip, .protocol = 1, .payload = icmp_message(Icmpv4Type::echo_request, 0, 1, {})})));
+  EXPECT_FALSE(host.input(ipv4_frame(
+      {.source = remote_ip, .protocol = 1, .payload = icmp_message(Icmpv4Type::echo_request, 0, 1, {})})));
   const auto sent = host.sent();
   ASSERT_EQ(sent.size(), 1u);
   EXPECT_EQ(ethernet_of(sent[0].bytes).destination(), other_mac);
@@ -146,7 +149,8 @@ TEST(Icmp, BadMessagesAreDroppedForTheirReason) {
   EXPECT_FALSE(host.input(ipv4_frame({.protocol = 1, .payload = Frame(7, 0)})));
   EXPECT_EQ(host.drops(DropReason::icmp_truncated), 1u);
   const Frame echo = icmp_message(Icmpv4Type::echo_request, 0, 1, pattern(9));
-  for (const IpAddress& group : {subnet_broadcast, IpAddress::v4(255, 255, 255, 255), IpAddress::v4(224, 0, 0, 1)})
+  for (const IpAddress& group :
+       {subnet_broadcast, IpAddress::v4(255, 255, 255, 255), IpAddress::v4(224, 0, 0, 1)})
     EXPECT_FALSE(host.input(ipv4_frame(
         {.mac_destination = MacAddress::broadcast(), .destination = group, .protocol = 1, .payload = echo})));
   EXPECT_EQ(host.drops(DropReason::icmp_broadcast_echo), 3u);
@@ -207,7 +211,8 @@ TEST(IcmpUnreachable, QuotesOptionsAndChains) {
   ASSERT_EQ(sent.size(), 1u);
   EXPECT_EQ(ipv4_of(sent[0].bytes).total_length(), 576u);
   const Frame message = ip_payload_of(sent[0].bytes);
-  EXPECT_EQ(Frame(message.begin() + 8, message.end()), Frame(offender.begin() + 14, offender.begin() + 14 + 548));
+  EXPECT_EQ(Frame(message.begin() + 8, message.end()),
+            Frame(offender.begin() + 14, offender.begin() + 14 + 548));
 }
 
 TEST(IcmpUnreachable, IsNeverSentAboutGroupsOrIcmp) {

@@ -21,7 +21,13 @@ const Case cases[] = {
     {"to another station", ipv4_frame({.mac_destination = other_mac}), DropReason::eth_not_for_us},
     {"13 octets", Frame(13, 0), DropReason::eth_truncated},
     {"empty", Frame(), DropReason::eth_truncated},
-    {"header only", [] { Frame f = ipv4_frame({}); f.resize(14); return f; }(), DropReason::ip_truncated},
+    {"header only",
+     [] {
+       Frame f = ipv4_frame({});
+       f.resize(14);
+       return f;
+     }(),
+     DropReason::ip_truncated},
     {"802.1Q", with_type(0x8100), DropReason::eth_vlan_unsupported},
     {"802.1ad", with_type(0x88a8), DropReason::eth_vlan_unsupported},
     {"IPv6", with_type(0x86dd), DropReason::eth_unknown_type},
@@ -82,7 +88,8 @@ TEST(IpLink, HeadersThatASplitTearsApartAreGatheredInTheFirstSegment) {
     host.rx.packet.copy_out(0, bytes);
     EXPECT_EQ(bytes, payload);
     const std::uint8_t* const ip = host.rx.packet.data() - host.rx.ip_header_length;
-    EXPECT_EQ(Frame(ip, ip + 20), Frame(frame.begin() + 14, frame.begin() + 34)) << "the header stays in the headroom";
+    EXPECT_EQ(Frame(ip, ip + 20), Frame(frame.begin() + 14, frame.begin() + 34))
+        << "the header stays in the headroom";
     EXPECT_EQ(host.rx.tos, 0x10);
   }
 }

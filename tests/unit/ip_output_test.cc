@@ -20,8 +20,8 @@ TEST(IpOutput, AResolvedNeighbourGetsEthernetAndIpHeadersInThePacketsOwnBuffer) 
   RouteCache cache;
   ASSERT_TRUE(host.ip.resolve(peer_ip, cache, host.now));
   EXPECT_EQ(host.ip.send(std::move(packet),
-                         {.source = our_ip, .destination = peer_ip, .protocol = 6, .ttl = 33, .tos = 0x28}, cache,
-                         host.now),
+                         {.source = our_ip, .destination = peer_ip, .protocol = 6, .ttl = 33, .tos = 0x28},
+                         cache, host.now),
             DropReason::none);
   const auto sent = host.sent();
   ASSERT_EQ(sent.size(), 1u);
@@ -50,7 +50,8 @@ TEST(IpOutput, APacketInAnotherOwnersBufferGetsItsHeadersInFront) {
   const Packet original = host.packet_of(pattern(64));
   RouteCache cache;
   Packet clone = host.heap.pool().reference(*original.mbuf(), 0, 64);
-  EXPECT_EQ(host.ip.send(std::move(clone), {.source = our_ip, .destination = peer_ip, .protocol = 6}, cache, host.now),
+  EXPECT_EQ(host.ip.send(std::move(clone), {.source = our_ip, .destination = peer_ip, .protocol = 6}, cache,
+                         host.now),
             DropReason::none);
   const auto sent = host.sent();
   ASSERT_EQ(sent.size(), 1u);
@@ -70,7 +71,8 @@ TEST(IpOutput, OffloadRequestsReachTheDriverWithTheirLengths) {
       packet.mbuf()->ol_flags |= RTE_MBUF_F_TX_TCP_CKSUM;
       packet.mbuf()->l4_len = 20;
       RouteCache cache;
-      EXPECT_EQ(host.ip.send(std::move(packet), {.source = our_ip, .destination = peer_ip, .protocol = 6}, cache, host.now),
+      EXPECT_EQ(host.ip.send(std::move(packet), {.source = our_ip, .destination = peer_ip, .protocol = 6},
+                             cache, host.now),
                 DropReason::none);
       auto sent = host.sent();
       ASSERT_EQ(sent.size(), 1u);
@@ -101,7 +103,8 @@ TEST(IpOutput, APortWithoutChainsGetsOneSegment) {
   Frame expected(packet.size());
   packet.copy_out(0, expected);
   RouteCache cache;
-  EXPECT_EQ(host.ip.send(std::move(packet), {.source = our_ip, .destination = peer_ip, .protocol = 6}, cache, host.now),
+  EXPECT_EQ(host.ip.send(std::move(packet), {.source = our_ip, .destination = peer_ip, .protocol = 6}, cache,
+                         host.now),
             DropReason::none);
   const auto sent = host.sent();
   ASSERT_EQ(sent.size(), 1u);
@@ -118,15 +121,19 @@ TEST(IpOutput, LimitsAreDropsWithTheirReason) {
   EXPECT_EQ(host.send(peer_ip, pattern(1481)), DropReason::ip_too_big);
   EXPECT_EQ(host.send(remote_ip, pattern(1)), DropReason::ip_no_route);
   EXPECT_EQ(host.send(our_ip, pattern(1)), DropReason::ip_no_route) << "nothing loops back";
-  for (const DropReason reason : {DropReason::ip_too_big, DropReason::neighbor_unreachable, DropReason::ip_no_route})
-    EXPECT_EQ(host.drops(reason), reason == DropReason::ip_too_big ? 1u : reason == DropReason::ip_no_route ? 2u : 0u);
+  for (const DropReason reason :
+       {DropReason::ip_too_big, DropReason::neighbor_unreachable, DropReason::ip_no_route})
+    EXPECT_EQ(host.drops(reason), reason == DropReason::ip_too_big    ? 1u
+                                  : reason == DropReason::ip_no_route ? 2u
+                                                                      : 0u);
   EXPECT_EQ(host.sent().size(), 1u);
 }
 
 TEST(IpOutput, AFullBatchAndAnEmptyPoolAreCountedAndPass) {
   IpHost host;
   host.make_reachable(peer_ip, peer_mac);
-  for (std::uint32_t i = 0; i < TxBatch::capacity; ++i) EXPECT_EQ(host.send(peer_ip, pattern(1)), DropReason::none);
+  for (std::uint32_t i = 0; i < TxBatch::capacity; ++i)
+    EXPECT_EQ(host.send(peer_ip, pattern(1)), DropReason::none);
   EXPECT_EQ(host.send(peer_ip, pattern(1)), DropReason::tx_batch_full);
   EXPECT_EQ(host.drops(DropReason::tx_batch_full), 1u);
   EXPECT_EQ(host.sent().size(), TxBatch::capacity);
@@ -135,7 +142,8 @@ TEST(IpOutput, AFullBatchAndAnEmptyPoolAreCountedAndPass) {
   Packet clone = host.heap.pool().reference(*original.mbuf(), 0, 8);
   host.heap.set_limit(0);
   RouteCache cache;
-  EXPECT_EQ(host.ip.send(std::move(clone), {.source = our_ip, .destination = peer_ip, .protocol = 6}, cache, host.now),
+  EXPECT_EQ(host.ip.send(std::move(clone), {.source = our_ip, .destination = peer_ip, .protocol = 6}, cache,
+                         host.now),
             DropReason::no_mbuf);
   host.heap.set_limit(100);
   EXPECT_EQ(host.send(peer_ip, pattern(1)), DropReason::none);
@@ -147,7 +155,8 @@ TEST(IpOutput, AnArpRequestThatFindsNoMbufIsMadeUpForByTheNextTry) {
   Packet packet = host.packet_of(pattern(8));
   host.heap.set_limit(1);
   RouteCache cache;
-  EXPECT_EQ(host.ip.send(std::move(packet), {.source = our_ip, .destination = peer_ip, .protocol = 6}, cache, host.now),
+  EXPECT_EQ(host.ip.send(std::move(packet), {.source = our_ip, .destination = peer_ip, .protocol = 6}, cache,
+                         host.now),
             DropReason::none);
   EXPECT_EQ(host.drops(DropReason::no_mbuf), 1u);
   EXPECT_TRUE(host.sent().empty());

@@ -4,8 +4,12 @@
 namespace pollux::test {
 namespace {
 
-IpPrefix prefix(const char* text) { return IpPrefix::from_string(text).value(); }
-IpAddress address(const char* text) { return IpAddress::from_string(text).value(); }
+IpPrefix prefix(const char* text) {
+  return IpPrefix::from_string(text).value();
+}
+IpAddress address(const char* text) {
+  return IpAddress::from_string(text).value();
+}
 
 struct BadInterface {
   const char* name;
@@ -45,7 +49,8 @@ TEST(IpInterface, MistakesAreRefusedWithATextThatNamesThem) {
       {"no prefix length", with("203.0.113.1/0"), ErrorCode::invalid_argument, "1..32"},
       {"MTU too small", with_mtu(575), ErrorCode::invalid_argument, "576..9000"},
       {"MTU too large", with_mtu(9001), ErrorCode::invalid_argument, "576..9000"},
-      {"MTU beyond an mbuf on a port without chains", with_mtu(2035, false), ErrorCode::invalid_argument, "2048"},
+      {"MTU beyond an mbuf on a port without chains", with_mtu(2035, false), ErrorCode::invalid_argument,
+       "2048"},
       {"address of another port", with("192.0.2.1/25"), ErrorCode::address_in_use, "192.0.2.1"},
       {"subnet of another port", with("192.0.2.7/24"), ErrorCode::address_in_use, "192.0.2"},
   };
@@ -62,8 +67,8 @@ TEST(IpInterface, MistakesAreRefusedWithATextThatNamesThem) {
 }
 
 TEST(IpInterface, EdgesOfWhatIsAllowedAreAccepted) {
-  for (const InterfaceConfig& config :
-       {with("203.0.113.0/31"), with("203.0.113.1/32"), with_mtu(576), with_mtu(9000), with_mtu(2034, false)}) {
+  for (const InterfaceConfig& config : {with("203.0.113.0/31"), with("203.0.113.1/32"), with_mtu(576),
+                                        with_mtu(9000), with_mtu(2034, false)}) {
     IpHost host;
     const auto id = host.ip.add_interface(config, host.now);
     ASSERT_TRUE(id.has_value()) << id.error().text;
@@ -89,7 +94,8 @@ TEST(IpAddresses, LocalAndGroup) {
   (void)host.sent(1);
   EXPECT_TRUE(host.ip.is_local(our_ip));
   EXPECT_TRUE(host.ip.is_local(address("203.0.113.0")));
-  for (const char* text : {"192.0.2.2", "203.0.113.1", "127.0.0.1", "0.0.0.0"}) EXPECT_FALSE(host.ip.is_local(address(text)));
+  for (const char* text : {"192.0.2.2", "203.0.113.1", "127.0.0.1", "0.0.0.0"})
+    EXPECT_FALSE(host.ip.is_local(address(text)));
   for (const char* text : {"192.0.2.255", "255.255.255.255", "224.0.0.1", "239.255.255.255"})
     EXPECT_TRUE(host.ip.is_group(address(text))) << text;
   for (const char* text : {"192.0.2.1", "192.0.2.254", "203.0.113.1", "198.51.100.255"})
@@ -101,9 +107,10 @@ TEST(Routes, TheLongestMatchWinsWhateverTheOrderOfTheirAdding) {
   const int orders[][5] = {{0, 1, 2, 3, 4}, {4, 3, 2, 1, 0}, {2, 0, 4, 1, 3}};
   for (const auto& order : orders) {
     RouteTable table;
-    for (const int i : order) ASSERT_TRUE(table.add(prefix(routes[i]), gateway_ip, static_cast<InterfaceId>(i)));
-    const std::pair<const char*, int> lookups[] = {
-        {"10.1.2.3", 4}, {"10.1.2.4", 3}, {"10.1.3.3", 2}, {"10.2.0.0", 1}, {"11.0.0.0", 0}, {"255.255.255.255", 0}};
+    for (const int i : order)
+      ASSERT_TRUE(table.add(prefix(routes[i]), gateway_ip, static_cast<InterfaceId>(i)));
+    const std::pair<const char*, int> lookups[] = {{"10.1.2.3", 4}, {"10.1.2.4", 3}, {"10.1.3.3", 2},
+                                                   {"10.2.0.0", 1}, {"11.0.0.0", 0}, {"255.255.255.255", 0}};
     for (const auto& [text, expected] : lookups) {
       const Route* const route = table.lookup(address(text).v4_value());
       ASSERT_NE(route, nullptr);

@@ -50,7 +50,9 @@ struct Recorder final : UdpHandler {
     calls.push_back(datagrams.size());
     for (const Datagram& d : datagrams) got.push_back({d.remote, d.local, d.ttl, d.tos, d.data.to_string()});
   }
-  void on_error(UdpSocket, const Endpoint& remote, UdpError error) noexcept override { errors.push_back({remote, error}); }
+  void on_error(UdpSocket, const Endpoint& remote, UdpError error) noexcept override {
+    errors.push_back({remote, error});
+  }
 
   std::vector<std::size_t> calls;
   std::vector<Got> got;
@@ -64,7 +66,11 @@ struct Echo final : UdpHandler {
   std::vector<SendStatus> results;
 };
 
-inline std::string text_of(const Frame& frame) { return std::string(frame.begin(), frame.end()); }
-inline Frame bytes_of(const std::string& text) { return Frame(text.begin(), text.end()); }
+inline std::string text_of(const Frame& frame) {
+  return std::string(frame.begin(), frame.end());
+}
+inline Frame bytes_of(const std::string& text) {
+  return Frame(text.begin(), text.end());
+}
 
 }  // namespace pollux::test

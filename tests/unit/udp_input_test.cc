@@ -8,7 +8,10 @@ TEST(UdpInput, TheHandlerSeesTheDatagram) {
   UdpHost host;
   Recorder handler;
   host.bind(7, handler);
-  host.receive(ipv4_frame({.protocol = 17, .ttl = 9, .tos = 0x88, .payload = udp_datagram(peer, {our_ip, 7}, bytes_of("hello"))}));
+  host.receive(ipv4_frame({.protocol = 17,
+                           .ttl = 9,
+                           .tos = 0x88,
+                           .payload = udp_datagram(peer, {our_ip, 7}, bytes_of("hello"))}));
   EXPECT_TRUE(handler.got.empty()) << "gathers until the burst ends";
   host.udp.deliver();
   ASSERT_EQ(handler.got.size(), 1u);
@@ -46,9 +49,20 @@ TEST(UdpInput, DatagramsAreDeliveredOrDroppedForTheirReason) {
       {"7 octets", [](Frame& d) { d.resize(7); }, DropReason::udp_truncated, ""},
       {"length 7", [](Frame& d) { store_be16(&d[4], 7); }, DropReason::udp_truncated, ""},
       {"length beyond the packet", [](Frame& d) { store_be16(&d[4], 17); }, DropReason::udp_truncated, ""},
-      {"padding behind the length", [](Frame& d) { d.resize(d.size() + 5, 0xee); }, DropReason::none, "payload!"},
-      {"another port", [](Frame& d) { store_be16(&d[2], 8); store_be16(&d[6], 0); }, DropReason::udp_no_socket, ""},
-      {"port 0", [](Frame& d) { store_be16(&d[2], 0); store_be16(&d[6], 0); }, DropReason::udp_no_socket, ""},
+      {"padding behind the length", [](Frame& d) { d.resize(d.size() + 5, 0xee); }, DropReason::none,
+       "payload!"},
+      {"another port",
+       [](Frame& d) {
+         store_be16(&d[2], 8);
+         store_be16(&d[6], 0);
+       },
+       DropReason::udp_no_socket, ""},
+      {"port 0",
+       [](Frame& d) {
+         store_be16(&d[2], 0);
+         store_be16(&d[6], 0);
+       },
+       DropReason::udp_no_socket, ""},
   };
   for (const Case& c : cases) {
     SCOPED_TRACE(c.name);
@@ -88,7 +102,8 @@ TEST(UdpInput, AChainedDatagramArrivesWhole) {
   Recorder handler;
   host.bind(7, handler);
   const Frame frame = udp_frame(peer, {our_ip, 7}, pattern(1400));
-  for (const std::vector<std::size_t>& sizes : std::vector<std::vector<std::size_t>>{{42}, {41, 3}, {300, 301}, {1441}}) {
+  for (const std::vector<std::size_t>& sizes :
+       std::vector<std::vector<std::size_t>>{{42}, {41, 3}, {300, 301}, {1441}}) {
     ASSERT_TRUE(host.input_split(frame, sizes));
     host.udp.input(std::move(host.rx), host.now);
   }
@@ -107,7 +122,8 @@ TEST(UdpInput, AClosedPortIsAnsweredPortUnreachableUnlessToAGroup) {
   const Frame message = ip_payload_of(sent[0].bytes);
   EXPECT_EQ(message[0], 3);
   EXPECT_EQ(message[1], 3);
-  EXPECT_EQ(Frame(message.begin() + 8, message.end()), Frame(frame.begin() + 14, frame.end())) << "quotes it whole";
+  EXPECT_EQ(Frame(message.begin() + 8, message.end()), Frame(frame.begin() + 14, frame.end()))
+      << "quotes it whole";
   host.receive(udp_frame(peer, {subnet_broadcast, 9}, pattern(40)));
   EXPECT_TRUE(host.sent().empty());
   EXPECT_EQ(host.counters[Counter::udp_no_ports], 2u);
@@ -238,11 +254,11 @@ TEST(UdpError, ReachesTheSocketThatSentTheQuotedDatagram) {
   };
   const auto unreachable = Icmpv4Type::destination_unreachable;
   const ErrorCase cases[] = {
-      {unreachable, 0, UdpError::network_unreachable},     {unreachable, 1, UdpError::host_unreachable},
-      {unreachable, 2, UdpError::protocol_unreachable},    {unreachable, 3, UdpError::port_unreachable},
-      {unreachable, 4, UdpError::message_too_large},       {unreachable, 5, UdpError::host_unreachable},
-      {unreachable, 11, UdpError::network_unreachable},    {unreachable, 13, UdpError::other},
-      {Icmpv4Type::time_exceeded, 0, UdpError::other},     {Icmpv4Type::parameter_problem, 0, UdpError::other},
+      {unreachable, 0, UdpError::network_unreachable},  {unreachable, 1, UdpError::host_unreachable},
+      {unreachable, 2, UdpError::protocol_unreachable}, {unreachable, 3, UdpError::port_unreachable},
+      {unreachable, 4, UdpError::message_too_large},    {unreachable, 5, UdpError::host_unreachable},
+      {unreachable, 11, UdpError::network_unreachable}, {unreachable, 13, UdpError::other},
+      {Icmpv4Type::time_exceeded, 0, UdpError::other},  {Icmpv4Type::parameter_problem, 0, UdpError::other},
   };
   for (const ErrorCase& c : cases) {
     SCOPED_TRACE(int{c.code});

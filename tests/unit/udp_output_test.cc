@@ -12,7 +12,8 @@ InterfaceConfig port_with(const TxOffloads& offloads) {
 }
 
 /// Checks the frame's headers and checksums; the payload.
-Frame payload_of(const SentFrame& sent, std::uint16_t source_port, const Endpoint& to, const IpAddress& from = our_ip) {
+Frame payload_of(const SentFrame& sent, std::uint16_t source_port, const Endpoint& to,
+                 const IpAddress& from = our_ip) {
   const Ipv4View ip = ipv4_of(sent.bytes);
   EXPECT_EQ(ip.source(), from);
   EXPECT_EQ(ip.destination(), to.address);
@@ -282,12 +283,13 @@ TEST(UdpOutput, ARouteThroughAnotherPortChangesTheSourceToo) {
   EXPECT_EQ(socket.send_to(far, "y"), SendStatus::ok);
   EXPECT_TRUE(host.sent().empty());
   (void)host.sent(1);  // the ARP request
-  EXPECT_FALSE(host.ip.input(1, host.packet_of(arp_frame({.operation = ArpOperation::reply,
-                                                          .sender_mac = peer_mac,
-                                                          .sender_ip = IpAddress::v4(203, 0, 113, 2),
-                                                          .target_mac = other_mac,
-                                                          .target_ip = second},
-                                                         other_mac)),
+  EXPECT_FALSE(host.ip.input(1,
+                             host.packet_of(arp_frame({.operation = ArpOperation::reply,
+                                                       .sender_mac = peer_mac,
+                                                       .sender_ip = IpAddress::v4(203, 0, 113, 2),
+                                                       .target_mac = other_mac,
+                                                       .target_ip = second},
+                                                      other_mac)),
                              host.now, host.rx));
   const auto sent = host.sent(1);
   ASSERT_EQ(sent.size(), 1u);
