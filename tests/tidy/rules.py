@@ -231,10 +231,13 @@ def no_skips(tree):
 # --- Public headers -------------------------------------------------------------------------------------------------
 
 def public_closure(tree):
-    """Layer -> headers and .def files that <pollux/pollux.h> includes, directly or through others."""
+    """Layer -> headers and .def files that programs see: <pollux/pollux.h>, <pollux/config/load.h> (a program's own
+    options in the same file), the wire formats (for those who feed a Stack by hand), and what these include."""
     table = layer_table(tree)
+    seen = {("config", "load.h")} & {("config", posixpath.basename(path)) for path in tree.under("config")}
+    seen |= {("wire", posixpath.basename(path)) for path in tree.under("lib/wire", ends=".h")}
     waiting = [path for path in tree.files if posixpath.basename(path) == "pollux.h"]
-    seen = set()
+    waiting += [f"{table[layer][0]}/{name}" for layer, name in seen]
     while waiting:
         for include in re.findall(r'#\s*include\s*"pollux/(\w+)/([^"]+)"', tree.files.get(waiting.pop(), "")):
             if include not in seen and include[0] in table:
@@ -244,7 +247,7 @@ def public_closure(tree):
 
 
 def public_headers(tree):
-    """The installed headers are those that <pollux/pollux.h> needs, neither fewer nor more."""
+    """The installed headers are those that programs see, neither fewer nor more."""
     table = layer_table(tree)
     for layer, needed in public_closure(tree).items():
         path = f"{table[layer][0]}/meson.build"
