@@ -192,6 +192,18 @@ TEST(PacketPool, CopyOfLeaksNothingWhenThePoolRunsOut) {
   EXPECT_EQ(heap.in_use(), 0u);
 }
 
+TEST(PacketPool, CopyOfRefusesMoreThanAChainCanCount) {
+  HeapPool heap(RTE_MBUF_MAX_NB_SEGS + 2, 1);
+  constexpr std::size_t most = 1 + (RTE_MBUF_MAX_NB_SEGS - 1) * (1 + RTE_PKTMBUF_HEADROOM);
+  const std::string text(most + 1, 'x');
+  EXPECT_FALSE(heap.pool().copy_of(octets(text)));
+  EXPECT_EQ(heap.in_use(), 0u);
+  const Packet packet = heap.pool().copy_of(octets(text).first(most));
+  ASSERT_TRUE(packet);
+  EXPECT_EQ(packet.segment_count(), std::uint32_t{RTE_MBUF_MAX_NB_SEGS});
+  EXPECT_EQ(packet.size(), most);
+}
+
 TEST(PacketPool, AReferenceReadsTheSameBytesAndKeepsThemAlive) {
   HeapPool heap;
   PacketPool pool = heap.pool();
