@@ -162,7 +162,7 @@ def leftovers(tree):
 
 
 def links(tree):
-    """Relative links in documents lead somewhere, and the top README links every folder's README."""
+    """Relative links in documents lead somewhere, and every README is linked from the one above it."""
     folders = {posixpath.dirname(path) for path in tree.files}
     for path, text in tree.ending(".md").items():
         for target in re.findall(r"\]\(([^)#\s]+)[^)]*\)", re.sub(r"^```.*?^```", "", text, flags=re.M | re.S)):
@@ -170,8 +170,9 @@ def links(tree):
             if "://" not in target and goal not in tree.files and goal not in folders:
                 yield f"{path}: link to {target}, which does not exist"
     for path in tree.ending("/README.md"):
-        if f"]({path})" not in tree.files.get("README.md", ""):
-            yield f"README.md does not link {path}"
+        above = "tests/README.md" if path.count("/") > 1 and path.startswith("tests/") else "README.md"
+        if f"]({posixpath.relpath(path, posixpath.dirname(above) or '.')})" not in tree.files.get(above, ""):
+            yield f"{above} does not link {path}"
 
 
 # --- Counters and drop reasons ------------------------------------------------------------------------------------
