@@ -37,7 +37,7 @@ class Tcp(harness.ServerTest):
         """Each sends 256 KiB of its own and closes its half; all are open before the first octet."""
         def all_open():
             self.assertEqual(self.server.counters()["connections"], 200)
-        outcome = traffic.many_flows(STACK, 7, 200, 256 << 10, when_open=all_open)
+        outcome = traffic.many_flows(STACK, 7, 200, 256 << 10, sndbuf=16384, when_open=all_open)
         self.assertEqual(outcome.differences, [])
         self.assertEqual(outcome.received, 200 * (256 << 10))
         self.assert_clean_wire()

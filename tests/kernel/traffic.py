@@ -55,11 +55,16 @@ def one_flow(s, size, piece=1 << 18):
     return outcome
 
 
-def many_flows(address, port, count, size, seconds=60, when_open=lambda: None):
-    """`count` connections, all open before the first octet; each sends `size` octets of its own (at most 512 KiB)."""
+def many_flows(address, port, count, size, seconds=60, sndbuf=None, when_open=lambda: None):
+    """`count` connections, all open before the first octet; each sends `size` octets of its own (at most 512 KiB).
+
+    `sndbuf` bounds what each has under way: without it, 200 windows queue up for longer than a retransmission timeout
+    on a busy machine."""
     outcome, flows, poll = Outcome(), {}, selectors.DefaultSelector()
     for i in range(count):
         s = tcp(address, port)
+        if sndbuf is not None:
+            s.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, sndbuf)
         s.setblocking(False)
         data = NOISE[i * 1000:i * 1000 + size]
         flows[s] = {"number": i, "left": memoryview(data), "sent": hashlib.sha256(data), "received": hashlib.sha256()}
