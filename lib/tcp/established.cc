@@ -177,8 +177,8 @@ DropReason Tcp::check_ack(Tcb& tcb, const Segment& seg) noexcept {
     acknowledged(tcb, seg);
     if (tcb.state == TcpState::closed) return DropReason::none;
   } else if (seg.ack == tcb.snd.una && seg.length == 0 && !seg.flags.has(TcpFlags::fin) &&
-             tcb.snd.max != tcb.snd.una && seg.window << tcb.send_scale == tcb.snd.wnd) {
-    duplicate_ack(tcb);  // RFC 5681 2
+             tcb.snd.max != tcb.snd.una && tcb.snd.wnd != 0 && seg.window << tcb.send_scale == tcb.snd.wnd) {
+    duplicate_ack(tcb);  // RFC 5681 2; answers to probes of a closed window tell of no loss
   }
   update_window(tcb, seg);
   return DropReason::none;

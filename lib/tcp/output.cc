@@ -102,7 +102,9 @@ Tcp::Output Tcp::output_repair(Tcb& tcb) noexcept {
     tcb.is.probe_due = false;
   }
   if (tcb.is.retransmit_due) {
-    const std::uint32_t length = std::min<std::uint32_t>(tcb.queue.size(), tcb.mss);
+    // No more than was sent before: new data waits for the windows.
+    const auto outstanding = static_cast<std::uint32_t>(tcb.snd.max - tcb.snd.una);
+    const std::uint32_t length = std::min({tcb.queue.size(), outstanding, std::uint32_t{tcb.mss}});
     const bool fin = tcb.fin_outstanding() && length == tcb.queue.size();
     if (length != 0 || fin)
       if (const Output sent = send_segment(tcb, tcb.snd.una, length, fin); sent != Output::done) return sent;

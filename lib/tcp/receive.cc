@@ -71,7 +71,8 @@ void Tcp::consider_window_update(Tcb& tcb) noexcept {
   const bool receiving = tcb.state == TcpState::established || tcb.state == TcpState::fin_wait_1 ||
                          tcb.state == TcpState::fin_wait_2;
   if (tcb.is.ack_now || !receiving) return;
-  const std::uint32_t space = free_receive_space(tcb);
+  // What the field can say: an update that repeats a window counts as a duplicate ACK with the peer.
+  const std::uint32_t space = std::min(free_receive_space(tcb), 0xffffu << tcb.recv_scale);
   const std::uint32_t current = tcb.rcv.window();
   const std::uint32_t worth = std::min<std::uint32_t>(tcb.options->receive_buffer / 2, 2u * tcb.advertised_mss);
   if (space < current + worth) return;

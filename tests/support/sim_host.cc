@@ -11,6 +11,13 @@
 namespace pollux::test {
 namespace {
 
+bool lost_output(const Counters& counters) {
+  for (const DropReason reason : {DropReason::neighbor_queue_full, DropReason::neighbor_unreachable, DropReason::no_mbuf,
+                                  DropReason::tx_batch_full, DropReason::ip_no_route})
+    if (counters[reason] != 0) return true;
+  return false;
+}
+
 std::unique_ptr<Stack> make_stack(const HostOptions& options, MacAddress mac, PacketPool pool, TimePoint now) {
   auto stack = Stack::create(options.stack, pool, now);
   if (!stack) {
@@ -122,7 +129,7 @@ bool SimHost::give_output() {
     Frame frame = finish_frame(*pending[i]);
     rte_pktmbuf_free(pending[i]);
     world_.trace().add(world_.now(), name(), "out", frame);
-    if (const std::string problem = monitor_.sent(decode(frame)); !problem.empty())
+    if (const std::string problem = monitor_.sent(decode(frame), lost_output(counters())); !problem.empty())
       world_.fail(name() + ": " + problem + "\n  in " + describe(frame));
     if (output_) output_(std::move(frame));
   }

@@ -45,9 +45,9 @@ std::string TcpMonitor::check_options(const Decoded& frame, const Flow& flow) {
   return "";
 }
 
-std::string TcpMonitor::check_sequence(const Decoded& frame, Flow& flow) {
+std::string TcpMonitor::check_sequence(const Decoded& frame, Flow& flow, bool lost_some) {
   const std::uint32_t end = frame.seq + frame.seq_length();
-  if (!frame.has(SYN) && is_after(frame.seq, flow.sent_end))
+  if (!lost_some && !frame.has(SYN) && is_after(frame.seq, flow.sent_end))
     return numbers("a gap in what was sent: sequence number beyond SND.NXT", frame.seq, flow.sent_end);
   // One octet beyond the offered window is a zero-window probe or a FIN (RFC 9293 3.8.6.1).
   if (!frame.has(SYN) && flow.offered && frame.seq_length() > 0 && is_after(end, flow.offered_edge + 1))
@@ -80,7 +80,7 @@ std::string TcpMonitor::check_ack(const Decoded& frame, Flow& flow) {
   return problem;
 }
 
-std::string TcpMonitor::sent(const Decoded& frame) {
+std::string TcpMonitor::sent(const Decoded& frame, bool lost_some) {
   if (!frame.problem.empty()) return "sent a malformed packet: " + frame.problem;
   if (frame.ip_length > mtu_) return numbers("packet above the MTU", frame.ip_length, mtu_);
   if (frame.kind != Decoded::Kind::tcp) return "";
@@ -108,7 +108,7 @@ std::string TcpMonitor::sent(const Decoded& frame) {
     flow.own_timestamps = frame.ts_value.has_value();
   }
   std::string problem = check_options(frame, flow);
-  if (problem.empty()) problem = check_sequence(frame, flow);
+  if (problem.empty()) problem = check_sequence(frame, flow, lost_some);
   if (problem.empty() && frame.has(ACK)) problem = check_ack(frame, flow);
   return problem;
 }
