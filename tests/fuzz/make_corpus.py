@@ -156,6 +156,10 @@ def stack_corpus() -> dict[str, bytes]:
         + segment(FLOW_0, ACK | PSH, 30),
         "active_refused": set_up(1, 1) + segment(FLOW_0, RST | ACK),
         "simultaneous_open": set_up(1, 2) + segment(FLOW_0, SYN, shape=2) + segment(FLOW_0, SYN | ACK, shape=2),
+        "simultaneous_open_with_data": set_up(1, 2) + segment(FLOW_0, SYN, shape=2)
+        + segment(FLOW_0, SYN | ACK, 50, shape=1, seq=-1) + segment(FLOW_0, ACK, 10),
+        "syn_ack_inside_the_window": set_up(1, 2) + segment(FLOW_0, SYN, shape=2)
+        + segment(FLOW_0, SYN | ACK, 50, shape=1) + segment(FLOW_0, ACK, 10),
         "kept_and_sent_elsewhere": keep + shake + segment(FLOW_0, ACK | PSH, 200) * 3 + application(5, 0, 0, 50)
         + application(4, 0, 1) + application(0x17, 0, 0, 9) + application(6, 0, 0),
         "window_fills": keep + shake + segment(FLOW_0, ACK | PSH, 180, shape=0x81) * 14 + wait(30)
