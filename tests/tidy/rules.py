@@ -175,6 +175,21 @@ def links(tree):
             yield f"{above} does not link {path}"
 
 
+def readme_copies(tree):
+    """What the top README copies, it copies exactly: the example server and the figures of bench/README.md."""
+    readme = tree.files.get("README.md", "")
+    server = tree.files.get("apps/examples/echo_server.cc", "")
+    if f"```cpp\n{server}```\n" not in readme:
+        yield "README.md: the server differs from apps/examples/echo_server.cc"
+    measured = re.search(r"^## Measured$(.*?)^## ", readme, re.M | re.S)
+    rows = re.findall(r"^(\| [^|]+ \| [\d.,]+ \|)$", measured.group(1), re.M) if measured else []
+    if not rows:
+        yield "README.md has no figures under Measured"
+    for row in rows:
+        if row not in tree.files.get("bench/README.md", ""):
+            yield f"README.md: the figure {row} is not in bench/README.md"
+
+
 # --- Counters and drop reasons ------------------------------------------------------------------------------------
 
 def defined(tree, path, macro):
@@ -287,4 +302,5 @@ def headers_alone(tree):
 
 
 RULES = [banned_calls, no_exceptions, no_allocation, include_direction, foreign_headers, file_length, function_length,
-         machine_paths, leftovers, links, reasons_used, suites_registered, no_skips, public_headers, headers_alone]
+         machine_paths, leftovers, links, readme_copies, reasons_used, suites_registered, no_skips, public_headers,
+         headers_alone]

@@ -63,6 +63,14 @@ SAMPLES = {
     "links": (
         [{"README.md": "[a](lib/nowhere.md)\n"}, {"README.md": "hello\n", "lib/README.md": "x\n"}],
         [{"README.md": "[a](lib/README.md) [b](lib) [c](https://example.org/)\n", "lib/README.md": "[up](../README.md)\n"}]),
+    "readme_copies": (
+        [{"README.md": "```cpp\nint a;\n```\n## Measured\n| x | 1 |\n## Next\n", "apps/examples/echo_server.cc": "int b;\n",
+          "bench/README.md": "| x | 1 |"},
+         {"README.md": "```cpp\nint a;\n```\n## Measured\n| x | 1 |\n## Next\n", "apps/examples/echo_server.cc": "int a;\n",
+          "bench/README.md": "| x | 2 |"},
+         {"README.md": "```cpp\nint a;\n```\n", "apps/examples/echo_server.cc": "int a;\n"}],
+        [{"README.md": "```cpp\nint a;\n```\n## Measured\n| x | 1,000 |\n## Next\n",
+          "apps/examples/echo_server.cc": "int a;\n", "bench/README.md": "| x | 1,000 | 3 |"}]),
     "reasons_used": (
         [{"lib/base/drop_reason.def": 'POLLUX_DROP(lost, "it got lost")\n',
           "lib/base/counter.def": 'POLLUX_COUNTER(seen, "Seen", "packets seen")\n', "lib/x.cc": "Counter::seen;\n"},
