@@ -3,9 +3,9 @@
 #include <algorithm>
 #include <span>
 
-namespace pollux {
+namespace pollux::internal {
 
-ChecksumSum sum_chain(const rte_mbuf* head, std::uint32_t offset, std::uint32_t length) noexcept {
+ChecksumSum sum_segments(const rte_mbuf* head, std::uint32_t offset, std::uint32_t length) noexcept {
   ChecksumSum sum;
   const rte_mbuf* m = head;
   while (m != nullptr && offset >= m->data_len) {
@@ -30,4 +30,4 @@ ChecksumSum sum_chain(const rte_mbuf* head, std::uint32_t offset, std::uint32_t 
   return sum;
 }
 
-}  // namespace pollux
+}  // namespace pollux::internal

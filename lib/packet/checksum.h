@@ -18,8 +18,18 @@ struct TxOffloads {
   bool multi_segment = true;  ///< false: chains are copied into one mbuf before they reach the port
 };
 
+namespace internal {
+ChecksumSum sum_segments(const rte_mbuf* head, std::uint32_t offset, std::uint32_t length) noexcept;
+}
+
 /// Sum of octets [offset, offset + length) of the chain, which must be within; handles odd-length segments.
-ChecksumSum sum_chain(const rte_mbuf* head, std::uint32_t offset, std::uint32_t length) noexcept;
+inline ChecksumSum sum_chain(const rte_mbuf* head, std::uint32_t offset, std::uint32_t length) noexcept {
+  if (offset + length > head->data_len) [[unlikely]]
+    return internal::sum_segments(head, offset, length);
+  ChecksumSum sum;
+  sum.add({rte_pktmbuf_mtod_offset(head, const std::uint8_t*, offset), length});
+  return sum;
+}
 
 /// True when the NIC says the IPv4 header / L4 checksum of this received packet was verified and is good.
 inline bool rx_ip_checksum_good(const rte_mbuf* m) noexcept {

@@ -19,7 +19,7 @@ void inherit_packet_fields(rte_mbuf& new_head, const rte_mbuf& old_head) noexcep
 
 }  // namespace
 
-void Packet::pull_front(std::uint32_t n) noexcept {
+void Packet::pull_segments(std::uint32_t n) noexcept {
   POLLUX_DCHECK(n <= head_->pkt_len);
   while (n >= head_->data_len && head_->next != nullptr) {
     rte_mbuf* const next = head_->next;
@@ -30,9 +30,7 @@ void Packet::pull_front(std::uint32_t n) noexcept {
     rte_pktmbuf_free_seg(head_);
     head_ = next;
   }
-  head_->data_off = static_cast<std::uint16_t>(head_->data_off + n);
-  head_->data_len = static_cast<std::uint16_t>(head_->data_len - n);
-  head_->pkt_len -= n;
+  pull_from_head(n);
 }
 
 void Packet::trim_to(std::uint32_t n) noexcept {

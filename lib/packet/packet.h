@@ -61,7 +61,11 @@ class Packet {
   }
   /// Removes the first `n` octets, across segments; emptied leading segments are freed, but a packet keeps at
   /// least one segment. n <= size().
-  void pull_front(std::uint32_t n) noexcept;
+  void pull_front(std::uint32_t n) noexcept {
+    if (n >= head_->data_len) [[unlikely]]
+      return pull_segments(n);
+    pull_from_head(n);
+  }
   /// Keeps the first `n` octets, across segments; segments behind them are freed. n <= size().
   void trim_to(std::uint32_t n) noexcept;
   /// Appends `tail`'s segments. Returns false, with `tail` untouched, when the chain would exceed
@@ -75,6 +79,13 @@ class Packet {
   void copy_out(std::uint32_t offset, std::span<std::uint8_t> out) const noexcept;
 
  private:
+  void pull_from_head(std::uint32_t n) noexcept {
+    head_->data_off = static_cast<std::uint16_t>(head_->data_off + n);
+    head_->data_len = static_cast<std::uint16_t>(head_->data_len - n);
+    head_->pkt_len -= n;
+  }
+  void pull_segments(std::uint32_t n) noexcept;
+
   rte_mbuf* head_ = nullptr;
 };
 

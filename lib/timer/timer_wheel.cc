@@ -6,8 +6,6 @@
 namespace pollux {
 namespace {
 
-// Tick numbers are shifted by this so that times before the epoch keep their order as unsigned numbers.
-constexpr std::int64_t tick_bias = std::int64_t{1} << 47;
 constexpr std::uint64_t last_tick = (std::uint64_t{1} << 48) - 1;
 
 void make_empty(TimerNode& list) noexcept {
@@ -36,10 +34,6 @@ TimerWheel::TimerWheel(TimePoint start) noexcept : current_tick_(tick_at_or_befo
   make_empty(reached_);
   make_empty(overdue_);
   for (TimerNode& head : heads_) make_empty(head);
-}
-
-std::uint64_t TimerWheel::tick_at_or_before(TimePoint time) noexcept {
-  return static_cast<std::uint64_t>((time.ns() >> tick_shift) + tick_bias);
 }
 
 std::uint64_t TimerWheel::tick_at_or_after(TimePoint time) noexcept {

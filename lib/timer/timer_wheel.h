@@ -43,6 +43,9 @@ class TimerWheel {
   /// work left, which the next call goes on with. A `now` that goes back counts as one that stands.
   template <typename OnExpired>
   bool advance(TimePoint now, std::uint32_t budget, OnExpired&& on_expired) noexcept {
+    // Most turns of a core loop fall into the tick of the turn before.
+    if (tick_at_or_before(now) <= current_tick_ && is_empty(overdue_) && is_empty(reached_)) [[likely]]
+      return true;
     const std::uint64_t target = begin_advance(now);
     while (TimerNode* node = next_due(target, budget)) on_expired(*node);
     return is_empty(reached_);
@@ -61,11 +64,16 @@ class TimerWheel {
   static constexpr std::uint32_t levels = 6;  // 48 bits of ticks, as many as 64 bits of nanoseconds have
   static constexpr std::uint32_t words = slots / 64;
 
+  // Tick numbers are shifted by this so that times before the epoch keep their order as unsigned numbers.
+  static constexpr std::int64_t tick_bias = std::int64_t{1} << 47;
+
   // A tick is a number of 6 digits, base 256. A node waits in the level of the highest digit in which its
   // tick differs from current_tick_, in the slot of that digit. So every occupied slot of a level is ahead of
   // the current tick's digit, all of a level fires before any of the level above, and the earliest slot is
   // the first occupied one of the lowest occupied level.
-  static std::uint64_t tick_at_or_before(TimePoint time) noexcept;
+  static std::uint64_t tick_at_or_before(TimePoint time) noexcept {
+    return static_cast<std::uint64_t>((time.ns() >> tick_shift) + tick_bias);
+  }
   static std::uint64_t tick_at_or_after(TimePoint time) noexcept;
   static TimePoint time_of(std::uint64_t tick_number) noexcept;
   static bool is_empty(const TimerNode& list) noexcept { return list.next == &list; }
