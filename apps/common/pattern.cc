@@ -31,7 +31,8 @@ const std::array<std::uint8_t, stored> pattern = [] {
 
 std::span<const std::uint8_t> pattern_at(std::uint64_t offset, std::uint64_t length) noexcept {
   const std::size_t start = static_cast<std::size_t>(offset % pattern_cycle);
-  return std::span(pattern).subspan(start, static_cast<std::size_t>(std::min<std::uint64_t>(length, stored - start)));
+  return std::span(pattern).subspan(
+      start, static_cast<std::size_t>(std::min<std::uint64_t>(length, stored - start)));
 }
 
 }  // namespace pollux::app

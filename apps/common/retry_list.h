@@ -1,4 +1,5 @@
-// Connections whose send met an exhausted packet pool: no on_writable announces its recovery, so a tick asks again.
+// Connections whose send met an exhausted packet pool: no on_writable announces its recovery, so a tick asks
+// again.
 #pragma once
 
 #include <cstddef>

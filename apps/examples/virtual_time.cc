@@ -1,6 +1,7 @@
-// Two stacks in one thread, no device and no Runtime: packets are carried by hand and time is a number. This is
-// how to put Stack into another event loop, a simulator or a test tool, and it prints a whole TCP conversation:
-// the handshake, "hello" and its echo, both FINs and the end of TIME-WAIT, a minute later at no cost.
+// Two stacks in one thread, no device and no Runtime: packets are carried by hand and time is a number. This
+// is how to put Stack into another event loop, a simulator or a test tool, and it prints a whole TCP
+// conversation: the handshake, "hello" and its echo, both FINs and the end of TIME-WAIT, a minute later at no
+// cost.
 //
 // EAL serves only to create the packet pool (no huge pages, no devices). Nothing here transmits or waits.
 #include <pollux/pollux.h>
@@ -86,8 +87,9 @@ void print_frame(TimePoint now, const rte_mbuf* m) {
   if (!tcp) return;
   const TcpFlags flags = tcp->flags();
   std::printf("%9.3f ms  %s:%u > %s:%u %s%s%s%s%s seq %u ack %u win %u len %zu\n", ms,
-              ip->source().to_string().c_str(), unsigned{tcp->source_port()}, ip->destination().to_string().c_str(),
-              unsigned{tcp->destination_port()}, flags.has(TcpFlags::syn) ? "S" : "", flags.has(TcpFlags::fin) ? "F" : "",
+              ip->source().to_string().c_str(), unsigned{tcp->source_port()},
+              ip->destination().to_string().c_str(), unsigned{tcp->destination_port()},
+              flags.has(TcpFlags::syn) ? "S" : "", flags.has(TcpFlags::fin) ? "F" : "",
               flags.has(TcpFlags::psh) ? "P" : "", flags.has(TcpFlags::rst) ? "R" : "",
               flags.has(TcpFlags::ack) ? "." : "", unsigned{tcp->sequence().value()},
               unsigned{tcp->acknowledgment().value()}, unsigned{tcp->window()},
@@ -113,7 +115,8 @@ class Wire {
   /// Gives `to` what has arrived; the frames are then its own.
   void deliver(TimePoint now) {
     std::vector<rte_mbuf*> burst;
-    for (; !frames_.empty() && frames_.front().arrival <= now; frames_.pop_front()) burst.push_back(frames_.front().mbuf);
+    for (; !frames_.empty() && frames_.front().arrival <= now; frames_.pop_front())
+      burst.push_back(frames_.front().mbuf);
     if (!burst.empty()) to_.input(0, burst, now);
   }
   TimePoint next_arrival() const { return frames_.empty() ? TimePoint::never() : frames_.front().arrival; }
@@ -157,8 +160,9 @@ void converse(PacketPool pool) {
 }  // namespace
 
 int main() {
-  std::array arguments{"virtual_time", "--no-huge", "--no-pci",       "--no-shconf",  "--file-prefix=virtual_time",
-                       "-m",           "64",        "--no-telemetry", "--log-level=4", "--lcores=0"};
+  std::array arguments{
+      "virtual_time", "--no-huge", "--no-pci",       "--no-shconf",   "--file-prefix=virtual_time",
+      "-m",           "64",        "--no-telemetry", "--log-level=4", "--lcores=0"};
   std::vector<char*> argv;
   for (const char* argument : arguments) argv.push_back(const_cast<char*>(argument));
   if (rte_eal_init(static_cast<int>(argv.size()), argv.data()) < 0) {

@@ -18,14 +18,20 @@ namespace {
 
 CloseReason reason_of(int error) noexcept {
   switch (error) {
-    case 0: return CloseReason::normal;
-    case ECONNREFUSED: return CloseReason::refused;
+    case 0:
+      return CloseReason::normal;
+    case ECONNREFUSED:
+      return CloseReason::refused;
     case ECONNRESET:
-    case EPIPE: return CloseReason::reset_by_peer;
-    case ETIMEDOUT: return CloseReason::timed_out;
+    case EPIPE:
+      return CloseReason::reset_by_peer;
+    case ETIMEDOUT:
+      return CloseReason::timed_out;
     case EHOSTUNREACH:
-    case ENETUNREACH: return CloseReason::unreachable;
-    default: return CloseReason::aborted;
+    case ENETUNREACH:
+      return CloseReason::unreachable;
+    default:
+      return CloseReason::aborted;
   }
 }
 
@@ -76,7 +82,8 @@ bool KernelTransport::connect(Slot slot) noexcept {
   if (fd < 0) return false;
   const int on = 1;
   setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &on, sizeof on);
-  if (::connect(fd, reinterpret_cast<const sockaddr*>(&remote_), sizeof remote_) != 0 && errno != EINPROGRESS) {
+  if (::connect(fd, reinterpret_cast<const sockaddr*>(&remote_), sizeof remote_) != 0 &&
+      errno != EINPROGRESS) {
     ::close(fd);
     return false;
   }
@@ -106,13 +113,17 @@ std::uint32_t KernelTransport::send(Slot slot, std::span<const std::uint8_t> byt
     socket.turn_octets = 0;
   }
   const std::size_t most = std::min<std::size_t>(bytes.size(), turn_octets_max - socket.turn_octets);
-  const ssize_t taken = most == 0 ? 0 : std::max<ssize_t>(::send(socket.fd, bytes.data(), most, MSG_NOSIGNAL), 0);
+  const ssize_t taken =
+      most == 0 ? 0 : std::max<ssize_t>(::send(socket.fd, bytes.data(), most, MSG_NOSIGNAL), 0);
   socket.turn_octets += static_cast<std::uint32_t>(taken);
-  if (static_cast<std::size_t>(taken) < bytes.size()) watch(slot, true);  // an error is reported there as well
+  if (static_cast<std::size_t>(taken) < bytes.size())
+    watch(slot, true);  // an error is reported there as well
   return static_cast<std::uint32_t>(taken);
 }
 
-void KernelTransport::finish(Slot slot) noexcept { ::shutdown(sockets_[slot].fd, SHUT_WR); }
+void KernelTransport::finish(Slot slot) noexcept {
+  ::shutdown(sockets_[slot].fd, SHUT_WR);
+}
 
 void KernelTransport::abort(Slot slot) noexcept {
   const linger reset{.l_onoff = 1, .l_linger = 0};

@@ -19,13 +19,13 @@ enum class Mode : std::uint8_t {
 struct LoadOptions {
   Mode mode = Mode::rr;
   std::uint32_t connections = 1;
-  std::uint32_t size = 64;                         ///< octets of a message (rr, cec), at least 1
-  std::uint64_t bytes = 0;                         ///< stream: octets for each connection; 0: until the time is up
-  bool verify = false;                             ///< stream: the peer echoes, and every octet is compared
-  bool reset_close = false;                        ///< cec: close with RST, which leaves no TIME-WAIT
-  std::int64_t warmup_ns = 500'000'000;            ///< after the first connection, not measured; unused with `bytes`
-  std::int64_t duration_ns = 5'000'000'000;        ///< measured; with `bytes` the limit
-  std::int64_t grace_ns = 3'000'000'000;           ///< to finish what is under way when the time is up
+  std::uint32_t size = 64;               ///< octets of a message (rr, cec), at least 1
+  std::uint64_t bytes = 0;               ///< stream: octets for each connection; 0: until the time is up
+  bool verify = false;                   ///< stream: the peer echoes, and every octet is compared
+  bool reset_close = false;              ///< cec: close with RST, which leaves no TIME-WAIT
+  std::int64_t warmup_ns = 500'000'000;  ///< after the first connection, not measured; unused with `bytes`
+  std::int64_t duration_ns = 5'000'000'000;  ///< measured; with `bytes` the limit
+  std::int64_t grace_ns = 3'000'000'000;     ///< to finish what is under way when the time is up
 };
 
 /// One thread's load over one transport. The transport calls the on_... functions.
@@ -50,10 +50,10 @@ class Load {
   enum class Phase : std::uint8_t { idle, connecting, open, finishing };
   struct Connection {
     Phase phase = Phase::idle;
-    std::uint64_t wanted = 0;    // octets to send so far
+    std::uint64_t wanted = 0;  // octets to send so far
     std::uint64_t sent = 0;
-    std::uint64_t received = 0;  // verified
-    std::int64_t started_ns = 0; // of the round trip or cycle under way
+    std::uint64_t received = 0;   // verified
+    std::int64_t started_ns = 0;  // of the round trip or cycle under way
   };
 
   bool echoes() const noexcept { return options_.mode != Mode::stream || options_.verify; }
@@ -78,8 +78,8 @@ class Load {
   std::uint32_t completed_ = 0;  // with `bytes`: connections that need nothing more
   bool measuring_ = false;
   bool stopping_ = false;
-  std::int64_t begun_ns_ = 0;    // first tick
-  std::int64_t up_ns_ = 0;       // first connection established
+  std::int64_t begun_ns_ = 0;  // first tick
+  std::int64_t up_ns_ = 0;     // first connection established
   std::int64_t measure_from_ns_ = 0;
   std::int64_t stopped_ns_ = 0;
   Results results_;

@@ -28,13 +28,14 @@ struct Arguments {
 
 void declare(CLI::App& cli, Arguments& a) {
   cli.description(
-      "Measures a TCP server: echo round trips (rr), connect-echo-close cycles (cec), or a one-way stream. Every\n"
-      "echoed octet is compared with what was sent. Exit status: 0 when nothing went wrong, 2 when connections\n"
-      "failed or echoed something else, 1 when the run could not start.");
+      "Measures a TCP server: echo round trips (rr), connect-echo-close cycles (cec), or a one-way stream.\n"
+      "Every echoed octet is compared with what was sent. Exit status: 0 when nothing went wrong, 2 when\n"
+      "connections failed or echoed something else, 1 when the run could not start.");
   cli.require_subcommand(1);
   cli.fallthrough();
   cli.get_formatter()->column_width(34);
-  cli.add_option("-r,--remote", a.remote, "server as ADDRESS or ADDRESS:PORT; port 7, or 9 for a stream without --verify")
+  cli.add_option("-r,--remote", a.remote,
+                 "server as ADDRESS or ADDRESS:PORT; port 7, or 9 for a stream without --verify")
       ->required();
   cli.add_option("--via", a.via, "what carries the connections: pollux (with --config) or kernel")
       ->check(CLI::IsMember({"pollux", "kernel"}))
@@ -60,7 +61,9 @@ void declare(CLI::App& cli, Arguments& a) {
         ->capture_default_str();
   cec->add_flag("--reset", a.load.reset_close, "close with RST, which leaves no TIME-WAIT behind");
   stream->add_flag("--verify", a.load.verify, "the server echoes, and the echo is compared");
-  stream->add_option("--bytes", a.load.bytes, "octets for each connection, then close; default: until the time is up");
+  stream->add_option("--bytes", a.load.bytes,
+                     "octets for each connection, then close; default: until the time is up")
+      ->check(CLI::Range(std::uint64_t{1}, std::uint64_t{1} << 50));
   rr->callback([&a] { a.load.mode = Mode::rr; });
   cec->callback([&a] { a.load.mode = Mode::cec; });
   stream->callback([&a] { a.load.mode = Mode::stream; });
@@ -74,12 +77,13 @@ Endpoint remote_of(const Arguments& a) {
   bool port_ok = true;
   if (colon != std::string::npos) {
     const std::string port = a.remote.substr(colon + 1);
-    port_ok = !port.empty() && port.size() <= 5 && port.find_first_not_of("0123456789") == std::string::npos &&
-              std::stoul(port) - 1 < 65535;
+    port_ok = !port.empty() && port.size() <= 5 &&
+              port.find_first_not_of("0123456789") == std::string::npos && std::stoul(port) - 1 < 65535;
     if (port_ok) remote.port = static_cast<std::uint16_t>(std::stoul(port));
   }
   if (!address || !port_ok || !address->is_v4())
-    throw CLI::ValidationError("--remote", fmt::format("\"{}\" is not an IPv4 ADDRESS or ADDRESS:PORT", a.remote));
+    throw CLI::ValidationError("--remote",
+                               fmt::format("\"{}\" is not an IPv4 ADDRESS or ADDRESS:PORT", a.remote));
   return remote;
 }
 
@@ -87,7 +91,8 @@ int run(const Arguments& a, const Endpoint& remote) {
   LoadOptions load = a.load;
   load.duration_ns = static_cast<std::int64_t>(a.duration * 1e9);
   load.warmup_ns = load.bytes != 0 ? 0 : static_cast<std::int64_t>(a.warmup * 1e9);
-  const Results results = a.via == "kernel" ? run_over_kernel(load, remote) : run_over_pollux(a.config, load, remote);
+  const Results results =
+      a.via == "kernel" ? run_over_kernel(load, remote) : run_over_pollux(a.config, load, remote);
 
   const Subject subject{.via = a.via, .remote = remote.to_string()};
   const std::string json = report_json(subject, load, results);

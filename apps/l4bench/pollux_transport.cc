@@ -29,15 +29,21 @@ std::int64_t PolluxTransport::now_ns() const noexcept {
   return std::chrono::nanoseconds(std::chrono::steady_clock::now().time_since_epoch()).count();
 }
 
-void PolluxTransport::on_connected(TcpConn conn) noexcept { load_->on_connected(slot_of(conn)); }
+void PolluxTransport::on_connected(TcpConn conn) noexcept {
+  load_->on_connected(slot_of(conn));
+}
 
 void PolluxTransport::on_data(TcpConn conn, Bytes bytes) noexcept {
   const Slot slot = slot_of(conn);
   bytes.for_each_piece([&](std::span<const std::uint8_t> piece) { load_->on_data(slot, piece); });
 }
 
-void PolluxTransport::on_writable(TcpConn conn) noexcept { load_->on_writable(slot_of(conn)); }
+void PolluxTransport::on_writable(TcpConn conn) noexcept {
+  load_->on_writable(slot_of(conn));
+}
 
-void PolluxTransport::on_closed(TcpConn conn, CloseReason reason) noexcept { load_->on_closed(slot_of(conn), reason); }
+void PolluxTransport::on_closed(TcpConn conn, CloseReason reason) noexcept {
+  load_->on_closed(slot_of(conn), reason);
+}
 
 }  // namespace pollux::app

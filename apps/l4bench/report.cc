@@ -8,7 +8,9 @@
 namespace pollux::app {
 namespace {
 
-double seconds(const Results& results) { return static_cast<double>(results.measured_ns) * 1e-9; }
+double seconds(const Results& results) {
+  return static_cast<double>(results.measured_ns) * 1e-9;
+}
 
 double per_second(std::uint64_t count, const Results& results) {
   return results.measured_ns == 0 ? 0.0 : static_cast<double>(count) / seconds(results);
@@ -18,22 +20,28 @@ double mbit_per_second(std::uint64_t octets, const Results& results) {
   return per_second(octets, results) * 8e-6;
 }
 
-double microseconds(std::uint64_t ns) { return static_cast<double>(ns) * 1e-3; }
+double microseconds(std::uint64_t ns) {
+  return static_cast<double>(ns) * 1e-3;
+}
 
 }  // namespace
 
 const char* mode_name(Mode mode) noexcept {
   switch (mode) {
-    case Mode::rr: return "rr";
-    case Mode::cec: return "cec";
-    case Mode::stream: return "stream";
+    case Mode::rr:
+      return "rr";
+    case Mode::cec:
+      return "cec";
+    case Mode::stream:
+      return "stream";
   }
   return "?";
 }
 
 std::string report_text(const Subject& subject, const LoadOptions& options, const Results& results) {
-  std::string text = fmt::format("{} to {} via {}, {} connection{}\n", mode_name(options.mode), subject.remote,
-                                 subject.via, options.connections, options.connections == 1 ? "" : "s");
+  std::string text =
+      fmt::format("{} to {} via {}, {} connection{}\n", mode_name(options.mode), subject.remote, subject.via,
+                  options.connections, options.connections == 1 ? "" : "s");
   const auto line = [&text](const char* name, const std::string& value) {
     text += fmt::format("  {:<22}{:>16}\n", name, value);
   };

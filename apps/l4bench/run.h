@@ -7,7 +7,8 @@
 
 namespace pollux::app {
 
-/// Over the ports of a configuration file; connections are divided among its cores. Throws what Runtime throws.
+/// Over the ports of a configuration file; connections are divided among its cores. Throws what Runtime
+/// throws.
 Results run_over_pollux(const std::string& config_file, const LoadOptions& options, const Endpoint& remote);
 /// Over kernel sockets in this thread; SIGINT and SIGTERM end it early.
 Results run_over_kernel(const LoadOptions& options, const Endpoint& remote);

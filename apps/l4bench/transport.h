@@ -15,8 +15,8 @@ using Slot = std::uint32_t;
 class Transport {
  public:
   virtual ~Transport() = default;
-  /// Starts to open a connection; on_connected or on_closed follows later, never from within. False: no port or
-  /// memory for it now.
+  /// Starts to open a connection; on_connected or on_closed follows later, never from within. False: no port
+  /// or memory for it now.
   virtual bool connect(Slot slot) noexcept = 0;
   /// Octets taken. Load::on_writable follows once there is room again when that is less than all.
   virtual std::uint32_t send(Slot slot, std::span<const std::uint8_t> bytes) noexcept = 0;

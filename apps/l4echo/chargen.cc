@@ -1,7 +1,7 @@
 #include "l4echo/chargen.h"
 
-#include "l4echo/echo.h"
 #include "common/pattern.h"
+#include "l4echo/echo.h"
 
 namespace pollux::app {
 

@@ -18,7 +18,9 @@ class TcpEcho final : public TcpHandler {
 
 /// Ports of the small services: a datagram from one of them may be an answer, and answering it could start an
 /// endless exchange between two servers (CERT CA-1996-01).
-inline bool is_small_service(std::uint16_t port) noexcept { return port == 7 || port == 9 || port == 19; }
+inline bool is_small_service(std::uint16_t port) noexcept {
+  return port == 7 || port == 9 || port == 19;
+}
 
 class UdpEcho final : public UdpHandler {
  public:

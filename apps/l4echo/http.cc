@@ -97,7 +97,8 @@ bool HttpServer::read_request(Session& session) noexcept {
     std::memcpy(session.head.data() + session.head_size, piece.data(), taken);
     const std::string_view head(session.head.data(), session.head_size + taken);
     const std::size_t end = head.find(head_end, session.head_size < 3 ? 0 : session.head_size - 3u);
-    const std::size_t used = end == std::string_view::npos ? taken : end + head_end.size() - session.head_size;
+    const std::size_t used =
+        end == std::string_view::npos ? taken : end + head_end.size() - session.head_size;
 
     if (used == bytes.size()) {
       bytes.reset();
@@ -127,9 +128,11 @@ void HttpServer::start_answer(Session& session, const HttpAnswer& answer) noexce
   // RFC 9110 15.5.6: a 405 names the methods that are allowed.
   const auto end = fmt::format_to_n(
       session.answer.data(), session.answer.size(),
-      "HTTP/1.1 {} {}\r\nDate: {}\r\nContent-Type: text/plain\r\nContent-Length: {}\r\n{}{}\r\n", answer.status, text,
-      date_.data(), answer.body_size, answer.status == 405 ? "Allow: GET, HEAD\r\n" : "",
-      !answer.keep_alive ? "Connection: close\r\n" : answer.is_http_1_0 ? "Connection: keep-alive\r\n" : "");
+      "HTTP/1.1 {} {}\r\nDate: {}\r\nContent-Type: text/plain\r\nContent-Length: {}\r\n{}{}\r\n",
+      answer.status, text, date_.data(), answer.body_size, answer.status == 405 ? "Allow: GET, HEAD\r\n" : "",
+      !answer.keep_alive   ? "Connection: close\r\n"
+      : answer.is_http_1_0 ? "Connection: keep-alive\r\n"
+                           : "");
   session.answer_size = static_cast<std::uint16_t>(end.size);
   session.body_size = answer.send_body ? answer.body_size : 0;
   session.ends_after_answer = !answer.keep_alive;

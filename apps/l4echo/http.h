@@ -20,8 +20,9 @@ namespace pollux::app {
 class HttpServer final : public TcpHandler {
  public:
   static constexpr std::size_t request_head_max = 8192;  ///< octets; more is answered with 431
-  static constexpr std::size_t held_max = 512;           ///< pieces of pipelined input; more aborts the connection
-  static constexpr Duration idle_max = Duration::from_s(60);   ///< without progress, then the connection is aborted
+  static constexpr std::size_t held_max = 512;  ///< pieces of pipelined input; more aborts the connection
+  static constexpr Duration idle_max =
+      Duration::from_s(60);  ///< without progress, then the connection is aborted
   static constexpr Duration linger_max = Duration::from_s(5);  ///< for the peer's FIN after ours
 
   /// `default_size`: octets of "/".
@@ -46,12 +47,12 @@ class HttpServer final : public TcpHandler {
     std::uint16_t answer_sent = 0;
     std::uint16_t head_size = 0;
     bool ends_after_answer = false;
-    bool finished = false;      // our FIN is queued
-    bool input_ended = false;   // the peer's FIN came
+    bool finished = false;     // our FIN is queued
+    bool input_ended = false;  // the peer's FIN came
     std::uint32_t held_first = 0;
-    std::vector<Bytes> held;    // input behind the request being answered
-    std::array<char, 256> answer;               // status line and fields
-    std::array<char, request_head_max> head;    // of the request being read
+    std::vector<Bytes> held;                  // input behind the request being answered
+    std::array<char, 256> answer;             // status line and fields
+    std::array<char, request_head_max> head;  // of the request being read
 
     bool has_input() const noexcept { return held_first < held.size(); }
   };

@@ -7,7 +7,9 @@
 namespace pollux::app {
 namespace {
 
-constexpr HttpAnswer refuse(unsigned status) { return HttpAnswer{.status = status}; }
+constexpr HttpAnswer refuse(unsigned status) {
+  return HttpAnswer{.status = status};
+}
 
 /// RFC 9110 5.6.2.
 bool is_token(std::string_view text) {
@@ -19,8 +21,8 @@ bool is_token(std::string_view text) {
 
 bool equals_ignoring_case(std::string_view a, std::string_view lower) {
   return a.size() == lower.size() && std::equal(a.begin(), a.end(), lower.begin(), [](char x, char y) {
-    return (x >= 'A' && x <= 'Z' ? static_cast<char>(x + 32) : x) == y;
-  });
+           return (x >= 'A' && x <= 'Z' ? static_cast<char>(x + 32) : x) == y;
+         });
 }
 
 std::string_view trim(std::string_view text) {
@@ -68,7 +70,8 @@ bool read_fields(std::string_view lines, Fields& fields) {
     // RFC 9112 5.1: no blank before the colon; 5.2: a server refuses folded lines. Both fail as tokens.
     if (!is_token(name)) return false;
     const std::string_view value = trim(line);
-    if (value.find_first_of(std::string_view("\r\n\0", 3)) != std::string_view::npos) return false;  // RFC 9110 5.5
+    if (value.find_first_of(std::string_view("\r\n\0", 3)) != std::string_view::npos)
+      return false;  // RFC 9110 5.5
     if (equals_ignoring_case(name, "host")) ++fields.hosts;
     if (equals_ignoring_case(name, "connection")) read_connection(value, fields);
     if (equals_ignoring_case(name, "transfer-encoding")) fields.has_body = true;
@@ -100,7 +103,8 @@ HttpAnswer read_http_request(std::string_view head, std::uint64_t default_size) 
   const std::string_view method = cut(line, " ");
   const std::string_view target = cut(line, " ");
   const std::string_view version = line;
-  if (!is_token(method) || version.size() != 8 || !version.starts_with("HTTP/") || version[6] != '.') return refuse(400);
+  if (!is_token(method) || version.size() != 8 || !version.starts_with("HTTP/") || version[6] != '.')
+    return refuse(400);
   const char major = version[5], minor = version[7];
   if (major < '0' || major > '9' || minor < '0' || minor > '9') return refuse(400);
   if (major != '1') return refuse(505);
@@ -131,12 +135,18 @@ HttpAnswer read_http_request(std::string_view head, std::uint64_t default_size) 
 
 const char* http_status_text(unsigned status) noexcept {
   switch (status) {
-    case 200: return "OK";
-    case 400: return "Bad Request";
-    case 404: return "Not Found";
-    case 405: return "Method Not Allowed";
-    case 431: return "Request Header Fields Too Large";
-    default: return "HTTP Version Not Supported";
+    case 200:
+      return "OK";
+    case 400:
+      return "Bad Request";
+    case 404:
+      return "Not Found";
+    case 405:
+      return "Method Not Allowed";
+    case 431:
+      return "Request Header Fields Too Large";
+    default:
+      return "HTTP Version Not Supported";
   }
 }
 

@@ -17,8 +17,8 @@ struct HttpAnswer {
 /// The largest body that /<n> may ask for: 1 TiB.
 inline constexpr std::uint64_t http_body_size_max = std::uint64_t{1} << 40;
 
-/// `head` ends with its empty line. A target of "/" means `default_size` octets. A request that brings a body of
-/// its own is answered, but the connection ends after that: bodies are not read.
+/// `head` ends with its empty line. A target of "/" means `default_size` octets. A request that brings a body
+/// of its own is answered, but the connection ends after that: bodies are not read.
 HttpAnswer read_http_request(std::string_view head, std::uint64_t default_size) noexcept;
 
 /// "OK", "Not Found", ...

@@ -29,18 +29,21 @@ struct Arguments {
 void declare(CLI::App& cli, Arguments& arguments) {
   cli.description(
       "Serves echo, discard and chargen over TCP and UDP, and HTTP/1.1, on the ports of a configuration file.\n"
-      "Runs until SIGTERM or SIGINT, then lets open connections finish (drain_timeout) and prints the counters;\n"
-      "SIGUSR1 prints them at any time. Exit status: 0; 1 when it could not start, or connections had to be reset\n"
-      "at the end.");
+      "Runs until SIGTERM or SIGINT, then lets open connections finish (drain_timeout) and prints the\n"
+      "counters; SIGUSR1 prints them at any time. Exit status: 0; 1 when it could not start, or connections\n"
+      "had to be reset at the end.");
   cli.get_formatter()->column_width(32);
-  cli.add_option("-c,--config", arguments.config, "YAML file: network ports, addresses, cores, and these options under app");
-  cli.add_flag("--print-config", arguments.print_config,
-               "print a file with every key, its meaning and its value (that of --config, or the default), and end");
+  cli.add_option("-c,--config", arguments.config,
+                 "YAML file: network ports, addresses, cores, and these options under app");
+  cli.add_flag(
+      "--print-config", arguments.print_config,
+      "print a file with every key, its meaning and its value (that of --config, or the default), and end");
   for (const NumberOption& o : service_option_table()) {
     std::string name = o.key;
     std::replace(name.begin(), name.end(), '_', '-');
     cli.add_option_function<std::uint32_t>(
-           "--" + name, [&arguments, &o](const std::uint32_t& value) { arguments.numbers[&o] = value; }, o.doc)
+           "--" + name, [&arguments, &o](const std::uint32_t& value) { arguments.numbers[&o] = value; },
+           o.doc)
         ->check(CLI::Range(o.min, o.max));
   }
 }
@@ -83,7 +86,9 @@ int main(int argc, char** argv) {
     ServiceOptions services;
     load(arguments, config, services);
     if (arguments.print_config) {
-      if (config.ports.empty()) config.ports.push_back({.device = "net_tap0,iface=px0", .addresses = {*IpPrefix::from_string("192.0.2.2/24")}});
+      if (config.ports.empty())
+        config.ports.push_back(
+            {.device = "net_tap0,iface=px0", .addresses = {*IpPrefix::from_string("192.0.2.2/24")}});
       fmt::print("{}", to_yaml(config, service_section(services)));
       return 0;
     }

@@ -13,8 +13,8 @@ const std::vector<NumberOption>& service_option_table() {
       {"udp_discard_port", 0, 65535, "UDP discard", &O::udp_discard_port, nullptr},
       {"udp_chargen_port", 0, 65535, "UDP character generator", &O::udp_chargen_port, nullptr},
       {"http_size", 0, 1u << 30, "Octets that GET / is answered with", nullptr, &O::http_size},
-      {"backlog", 1, 1u << 20, "Half-open connections of each TCP port and core; more SYNs are dropped", nullptr,
-       &O::backlog},
+      {"backlog", 1, 1u << 20, "Half-open connections of each TCP port and core; more SYNs are dropped",
+       nullptr, &O::backlog},
   };
   return table;
 }
@@ -23,8 +23,8 @@ Section service_section(ServiceOptions& options) {
   Section section;
   for (const NumberOption& o : service_option_table()) {
     if (o.port != nullptr)
-      section.integer(o.key, options.*o.port, static_cast<std::uint16_t>(o.min), static_cast<std::uint16_t>(o.max),
-                      o.doc);
+      section.integer(o.key, options.*o.port, static_cast<std::uint16_t>(o.min),
+                      static_cast<std::uint16_t>(o.max), o.doc);
     else
       section.integer(o.key, options.*o.number, o.min, o.max, o.doc);
   }

@@ -23,11 +23,11 @@ struct ServiceOptions {
 };
 
 struct NumberOption {
-  const char* key;   ///< in the file; on the command line with - for _
+  const char* key;  ///< in the file; on the command line with - for _
   std::uint32_t min;
   std::uint32_t max;
   const char* doc;
-  std::uint16_t ServiceOptions::* port;      ///< this or `number`
+  std::uint16_t ServiceOptions::* port;  ///< this or `number`
   std::uint32_t ServiceOptions::* number;
 };
 

@@ -15,8 +15,8 @@ namespace pollux::app {
 /// One core's services. Lives as long as that core's stack.
 class Services {
  public:
-  /// Opens the ports on `stack`, which allows `connections_max`. Throws std::runtime_error that names the port at
-  /// fault.
+  /// Opens the ports on `stack`, which allows `connections_max`. Throws std::runtime_error that names the
+  /// port at fault.
   Services(Stack& stack, const ServiceOptions& options, std::uint32_t connections_max);
   /// Periodic work, every 10 ms or so.
   void tick(TimePoint now) noexcept;
