@@ -12,6 +12,7 @@ import argparse
 import ast
 import csv
 import pathlib
+import re
 import subprocess
 import sys
 
@@ -54,6 +55,13 @@ def kernel_names():
     return names
 
 
+def claims(name):
+    """The requirements that a test's name says it shows: Must5And6Options -> MUST-5, MUST-6."""
+    words = {"Must": "MUST", "Shld": "SHLD", "May": "MAY", "Rec": "REC"}
+    for word, number, second in re.findall(r"(Must|Shld|May|Rec)(\d+)(?:And(\d+))?", name):
+        yield from (f"{words[word]}-{n}" for n in (number, second) if n)
+
+
 def tests_of(row):
     return row["tests"].split()
 
@@ -69,6 +77,9 @@ def faults(row, known):
     for name in tests_of(row):
         if name not in known:
             yield f"names {name}, which does not exist"
+    for name in sorted(known):
+        if row["id"] in claims(name.split("/")[-1]) and not {name, name.split("/")[0]} & set(tests_of(row)):
+            yield f"does not name {name}, whose name says it shows it"
 
 
 def document(rows):

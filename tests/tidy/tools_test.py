@@ -88,3 +88,13 @@ class ChecksTheRfcTable(unittest.TestCase):
                 ("tested", "A.B C.D", "", False), ("done", "A.B", "", False)):
             row = {"id": "MUST-1", "status": status, "tests": tests, "note": note}
             self.assertEqual(not list(compliance.faults(row, {"A.B"})), good, row)
+
+    def test_a_test_that_claims_a_requirement_is_named(self):
+        compliance = load("rfc/compliance.py")
+        known = {"A.B", "A.Must10DoesIt", "C.D", "C.D/RowMust5And6x"}
+        self.assertEqual(list(compliance.claims("Must43And44XAndMay2")), ["MUST-43", "MUST-44", "MAY-2"])
+        for requirement, tests, good in (("MUST-10", "A.Must10DoesIt", True), ("MUST-10", "A.B", False),
+                                         ("MUST-1", "A.B", True), ("MUST-6", "C.D/RowMust5And6x", True),
+                                         ("MUST-6", "A.B", False), ("MUST-5", "C.D", True)):
+            row = {"id": requirement, "status": "tested", "tests": tests, "note": ""}
+            self.assertEqual(not list(compliance.faults(row, known)), good, row)
