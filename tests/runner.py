@@ -218,7 +218,7 @@ class Suite:
 
 def suites(quick):
     tests = ROOT / "tests"
-    scale = {"POLLUX_QUICK": "1"} if quick else {}
+    scale = {"POLLUX_SEEDS": "50"} if quick else {}
     return [
         Suite("tidy", "the architecture's rules, read off the sources", False,
               lambda: counted(["python3", tests / "tidy/tidy.py"], "tidy.log", 300)),
