@@ -2,6 +2,7 @@
 
 #include <fcntl.h>
 #include <fmt/core.h>
+#include <net/if.h>
 #include <rte_bus.h>
 #include <rte_dev.h>
 #include <rte_errno.h>
@@ -176,9 +177,12 @@ void Port::start(std::span<rte_mempool* const> pools, std::uint16_t packet_room,
 }
 
 void Port::configure(std::uint16_t queues, std::uint16_t packet_room) {
-  if (config_.mtu < info_.min_mtu || config_.mtu > info_.max_mtu)
+  // Drivers that do not state an MTU state a frame size (with header and FCS).
+  const auto mtu_max =
+      std::min<std::uint32_t>(info_.max_mtu, info_.max_rx_pktlen - RTE_ETHER_HDR_LEN - RTE_ETHER_CRC_LEN);
+  if (config_.mtu < info_.min_mtu || config_.mtu > mtu_max)
     throw std::runtime_error(fmt::format("port {}: mtu {} is out of its driver's range {} to {}", name_,
-                                         config_.mtu, info_.min_mtu, info_.max_mtu));
+                                         config_.mtu, info_.min_mtu, mtu_max));
   const bool hardware = !facts_of(info_.driver_name).checksums_in_software;
   rte_eth_conf conf{};
   conf.rxmode.mtu = config_.mtu;
@@ -241,6 +245,11 @@ void Port::choose_mac() {
   // A unicast address of our own, from the locally administered range; these drivers do not filter by it.
   mac.octets[0] = static_cast<std::uint8_t>((mac.octets[0] & 0xfe) | 0x02);
   mac.octets[5] ^= 0x80;
+}
+
+std::string Port::kernel_interface() const {
+  std::array<char, IF_NAMESIZE> name{};
+  return info_.if_index != 0 && if_indextoname(info_.if_index, name.data()) != nullptr ? name.data() : "";
 }
 
 void Port::wait_for_link() const {

@@ -63,6 +63,8 @@ class Port {
   /// What the stack is told about this port; after start().
   const InterfaceConfig& interface() const noexcept { return interface_; }
   const std::string& name() const noexcept { return name_; }
+  /// The kernel's interface that the device is tied to (net_tap, net_af_packet, ...); empty: none.
+  std::string kernel_interface() const;
   /// Of the whole device, all cores.
   rte_eth_stats stats() const noexcept;
 

@@ -102,8 +102,10 @@ void Runtime::Impl::start_ports() {
   for (auto& port : ports) {
     port->start(data, config.pool.packet_room, eal.socket_for(std::max(port->numa_node(), 0)));
     const auto& interface = port->interface();
-    log_info("port {}: {}, MAC {}, mtu {}", port->name(), interface.address.to_string(),
-             interface.mac.to_string(), interface.mtu);
+    const std::string kernel = port->kernel_interface();
+    log_info("port {}: {}address {}, MAC {}, mtu {}", port->name(),
+             kernel.empty() ? "" : fmt::format("kernel interface {}, ", kernel),
+             interface.address.to_string(), interface.mac.to_string(), interface.mtu);
   }
 }
 

@@ -184,8 +184,10 @@ INSTANTIATE_TEST_SUITE_P(
              "65535"},
         Case{"port_range", with_ports("tcp:\n  ephemeral_port_last: 100\n"),
              "4: tcp.ephemeral_port_last: expected at least ephemeral_port_first, 32768, found 100"},
-        Case{"rto_range", with_ports("tcp:\n  rto_min: 10s\n  rto_max: 5s\n"),
-             "5: tcp.rto_max: expected at least rto_min, 10s, and rto_initial, 1s, found 5s"}),
+        Case{"rto_range", with_ports("tcp:\n  rto_initial: 5s\n  rto_min: 10s\n"),
+             "4: tcp.rto_initial: expected rto_min, 10s, to rto_max, 2m, found 5s"},
+        Case{"rto_range_by_default", with_ports("tcp:\n  rto_min: 10s\n"),
+             "3: tcp.rto_initial: expected rto_min, 10s, to rto_max, 2m, found 1s"}),
     [](const auto& test) { return test.param.name; });
 
 TEST(ConfigFileAccess, NamesTheFileAndTheReason) {

@@ -99,7 +99,7 @@ TEST(ToYaml, LoadsAgainToTheSameValues) {
   config.eal.file_prefix = "a \"quoted\" word";
   config.eal.extra = {"--log-level=lib.eal:debug", "a,b", "- #"};
   config.tcp.conn.receive_buffer = 300000;
-  config.tcp.rto_initial = Duration::from_us(1500);
+  config.tcp.rto_initial = Duration::from_us(1'500'001);
   EXPECT_EQ(to_yaml(load(to_yaml(config))), to_yaml(config));
 }
 

@@ -1,0 +1,282 @@
+// CoreLoop over ports that the test plays: budget, back-pressure, ticks, and when it may sleep.
+#include <gtest/gtest.h>
+
+#include <deque>
+#include <memory>
+#include <vector>
+
+#include "pollux/drivers_glue/core_loop.h"
+#include "support/frame.h"
+#include "support/heap_pool.h"
+
+namespace pollux {
+namespace {
+
+using test::Frame;
+
+constexpr MacAddress our_mac{{2, 0, 0, 0, 0, 1}};
+constexpr MacAddress peer_mac{{2, 0, 0, 0, 0, 2}};
+constexpr IpAddress our_ip = IpAddress::v4(192, 0, 2, 1);
+constexpr IpAddress peer_ip = IpAddress::v4(192, 0, 2, 2);
+constexpr TimePoint start = TimePoint::from_ns(1'000'000'000);
+
+/// The wire's end of a port; the loop holds copies of a handle on it.
+struct Wire {
+  std::deque<Packet> to_stack;
+  std::vector<Packet> from_stack;
+  std::uint16_t tx_room = 65535;   ///< packets that the device takes before it is full
+  std::uint16_t tx_burst = 65535;  ///< packets that it takes at a time
+  std::uint16_t largest_rx = 0;    ///< that was asked for
+};
+
+struct DeafHandler final : TcpHandler {
+  void on_data(TcpConn, Bytes) noexcept override {}
+};
+
+struct FakePort {
+  Wire* wire;
+
+  std::uint16_t rx_burst(rte_mbuf** packets, std::uint16_t n) noexcept {
+    wire->largest_rx = std::max(wire->largest_rx, n);
+    std::uint16_t taken = 0;
+    for (; taken < n && !wire->to_stack.empty(); ++taken) {
+      packets[taken] = wire->to_stack.front().release();
+      wire->to_stack.pop_front();
+    }
+    return taken;
+  }
+  std::uint16_t tx_burst(rte_mbuf** packets, std::uint16_t n) noexcept {
+    const auto taken = std::min({n, wire->tx_room, wire->tx_burst});
+    for (std::uint16_t i = 0; i < taken; ++i) wire->from_stack.emplace_back(packets[i]);
+    wire->tx_room = static_cast<std::uint16_t>(wire->tx_room - taken);
+    return taken;
+  }
+};
+static_assert(BurstPort<FakePort>);
+
+class CoreLoopTest : public testing::Test {
+ protected:
+  explicit CoreLoopTest(std::size_t ports = 1) : wires(ports) {
+    StackOptions options;
+    options.tcp.connections_max = 16;
+    options.tcp.time_wait_max = 16;
+    stack = std::move(Stack::create(options, heap.pool(), start).value());
+    for (std::size_t i = 0; i < ports; ++i) {
+      const auto subnet = static_cast<std::uint8_t>(2 + i);
+      const auto id = stack->add_interface(
+          {.name = "wire", .mac = our_mac, .address = {IpAddress::v4(192, 0, subnet, 1), 24}, .offloads = {}},
+          start);
+      EXPECT_TRUE(id.has_value());
+    }
+    make_loop({.policy = IdlePolicy::sleep, .polls = 3});
+    loop->turn(start);  // the gratuitous ARP leaves
+    for (auto& wire : wires) wire.from_stack.clear();
+  }
+  void make_loop(const IdleOptions& idle) {
+    std::vector<FakePort> ports;
+    for (auto& wire : wires) ports.push_back({&wire});
+    loop = std::make_unique<CoreLoop<FakePort>>(*stack, ports, idle);
+  }
+  /// An echo request, which the stack answers at once; `id` comes back in the reply.
+  void receive_echo(std::uint16_t id, std::size_t wire = 0) {
+    const auto subnet = static_cast<std::uint8_t>(2 + wire);
+    const Frame frame = test::icmp_frame({.source_mac = peer_mac,
+                                          .destination_mac = our_mac,
+                                          .source = IpAddress::v4(192, 0, subnet, 2),
+                                          .destination = IpAddress::v4(192, 0, subnet, 1)},
+                                         8, 0, std::uint32_t{id} << 16, Frame(16, 0x5a));
+    wires[wire].to_stack.push_back(heap.pool().copy_of(frame));
+  }
+  /// Tells the stack the peer's MAC address, so that replies leave in the turn that makes them.
+  void introduce_peer(std::size_t wire = 0) {
+    const auto subnet = static_cast<std::uint8_t>(2 + wire);
+    const Frame frame = test::arp_frame({.source_mac = peer_mac,
+                                         .destination_mac = our_mac,
+                                         .source = IpAddress::v4(192, 0, subnet, 2),
+                                         .destination = IpAddress::v4(192, 0, subnet, 1)},
+                                        test::ArpOp::request);
+    wires[wire].to_stack.push_back(heap.pool().copy_of(frame));
+    loop->turn(start);
+    receive_echo(0, wire);  // the first packet to a neighbour makes the stack ask it once more
+    settle(start);
+  }
+  /// Lets announcements and replies out of the way, until nothing is due at `now`.
+  void settle(TimePoint now) {
+    for (int i = 0; i < 10; ++i) loop->turn(now);
+    for (auto& wire : wires) wire.from_stack.clear();
+  }
+  std::vector<std::uint16_t> echo_ids(std::size_t wire = 0) const {
+    std::vector<std::uint16_t> ids;
+    for (const Packet& packet : wires[wire].from_stack) {
+      const auto decoded = test::decode(packet.front());
+      if (decoded.kind == test::Decoded::Kind::icmp)
+        ids.push_back(static_cast<std::uint16_t>(decoded.icmp_rest >> 16));
+    }
+    return ids;
+  }
+  static std::vector<std::uint16_t> range(std::uint16_t from, std::uint16_t to) {
+    std::vector<std::uint16_t> all;
+    for (std::uint16_t i = from; i < to; ++i) all.push_back(i);
+    return all;
+  }
+
+  test::HeapPool heap;
+  std::vector<Wire> wires;
+  std::unique_ptr<Stack> stack;
+  std::unique_ptr<CoreLoop<FakePort>> loop;
+};
+
+class TwoPortLoopTest : public CoreLoopTest {
+ protected:
+  TwoPortLoopTest() : CoreLoopTest(2) {}
+};
+
+TEST_F(CoreLoopTest, TakesAtMostOneBurstPerTurn) {
+  introduce_peer();
+  for (std::uint16_t i = 0; i < 100; ++i) receive_echo(i);
+  const auto full_before = loop->counters().rx_full;
+  EXPECT_TRUE(loop->turn(start));
+  EXPECT_EQ(wires[0].to_stack.size(), 68u);
+  EXPECT_EQ(echo_ids(), range(0, 32));
+  EXPECT_EQ(wires[0].largest_rx, 32);
+  while (!wires[0].to_stack.empty()) loop->turn(start);
+  EXPECT_EQ(echo_ids(), range(0, 100));
+  EXPECT_EQ(loop->counters().rx_full - full_before, 3u) << "100 = 3 * 32 + 4";
+}
+
+TEST_F(TwoPortLoopTest, AFloodOnOnePortDoesNotStarveTheOther) {
+  introduce_peer(0);
+  introduce_peer(1);
+  for (std::uint16_t i = 0; i < 1000; ++i) receive_echo(i, 0);
+  receive_echo(7, 1);
+  loop->turn(start);
+  EXPECT_EQ(echo_ids(1), (std::vector<std::uint16_t>{7}));
+}
+
+TEST_F(CoreLoopTest, KeepsWhatAFullDeviceRefusesInOrder) {
+  introduce_peer();
+  for (std::uint16_t i = 0; i < 20; ++i) receive_echo(i);
+  wires[0].tx_room = 5;
+  loop->turn(start);
+  EXPECT_EQ(echo_ids(), range(0, 5));
+  EXPECT_TRUE(loop->tx_waiting());
+  EXPECT_EQ(loop->counters().tx_refused, 1u);
+  wires[0].tx_room = 3;
+  EXPECT_TRUE(loop->turn(start)) << "sending is work";
+  EXPECT_EQ(echo_ids(), range(0, 8));
+  wires[0].tx_room = 100;
+  loop->turn(start);
+  EXPECT_EQ(echo_ids(), range(0, 20));
+  EXPECT_FALSE(loop->tx_waiting());
+  EXPECT_EQ(stack->counters().drops(), 0u);
+}
+
+TEST_F(CoreLoopTest, AsksAgainADeviceThatTakesAFewAtATime) {
+  introduce_peer();
+  for (std::uint16_t i = 0; i < 20; ++i) receive_echo(i);
+  wires[0].tx_burst = 4;
+  loop->turn(start);
+  EXPECT_EQ(echo_ids(), range(0, 20)) << "in one turn";
+  EXPECT_EQ(loop->counters().tx_refused, 0u);
+}
+
+TEST_F(CoreLoopTest, DropsAndCountsWhenTheDeviceStandsStill) {
+  introduce_peer();
+  wires[0].tx_room = 0;
+  for (std::uint16_t i = 0; i < 600; ++i) receive_echo(i);
+  while (!wires[0].to_stack.empty()) loop->turn(start);
+  EXPECT_EQ(stack->tx(0).size(), TxBatch::capacity);
+  EXPECT_EQ(stack->counters()[DropReason::tx_batch_full], 600 - TxBatch::capacity);
+  wires[0].tx_room = 65535;
+  loop->turn(start);
+  EXPECT_EQ(echo_ids(), range(0, TxBatch::capacity));
+}
+
+TEST_F(CoreLoopTest, CountsTurnsAndIdleTurns) {
+  introduce_peer();
+  const auto before = loop->counters();
+  EXPECT_FALSE(loop->turn(start));
+  receive_echo(1);
+  EXPECT_TRUE(loop->turn(start));
+  EXPECT_EQ(loop->counters().turns - before.turns, 2u);
+  EXPECT_EQ(loop->counters().idle_turns - before.idle_turns, 1u);
+}
+
+TEST_F(CoreLoopTest, TicksOncePerPeriodAndDoesNotMakeUpForMissedOnes) {
+  std::vector<std::int64_t> at_ms;
+  loop->add_tick(
+      Duration::from_ms(10),
+      [&](Stack& s, TimePoint now) {
+        EXPECT_EQ(&s, stack.get());
+        at_ms.push_back((now - start).ms());
+      },
+      start);
+  for (const int ms : {0, 5, 9, 10, 11, 19, 20, 21, 75, 76, 80, 85, 90})
+    loop->run_ticks(start + Duration::from_ms(ms));
+  EXPECT_EQ(at_ms, (std::vector<std::int64_t>{10, 20, 75, 76, 85}))
+      << "75 comes late: once, then from there on";
+}
+
+TEST_F(CoreLoopTest, SleepsOnlyAfterEnoughEmptyTurnsAndNotBeyondItsBound) {
+  const TimePoint later = start + Duration::from_s(100);
+  settle(later);
+  make_loop({.policy = IdlePolicy::sleep, .polls = 3, .sleep_max = Duration::from_us(100)});
+  loop->turn(later);
+  loop->turn(later);
+  EXPECT_EQ(loop->idle_step(later).kind, IdleStep::Kind::pause);
+  loop->turn(later);
+  const IdleStep step = loop->idle_step(later);
+  EXPECT_EQ(step.kind, IdleStep::Kind::sleep);
+  EXPECT_EQ(step.sleep, Duration::from_us(100));
+  EXPECT_EQ(loop->counters().sleeps, 1u);
+  receive_echo(1);
+  loop->turn(later);
+  EXPECT_EQ(loop->idle_step(later).kind, IdleStep::Kind::spin) << "there was work: look again at once";
+}
+
+TEST_F(CoreLoopTest, DoesNotSleepPastATick) {
+  make_loop({.policy = IdlePolicy::sleep, .polls = 1, .sleep_max = Duration::from_ms(100)});
+  loop->add_tick(Duration::from_us(30), [](Stack&, TimePoint) {}, start);
+  loop->turn(start);
+  EXPECT_EQ(loop->idle_step(start).sleep, Duration::from_us(30));
+  EXPECT_EQ(loop->idle_step(start + Duration::from_us(29)).kind, IdleStep::Kind::pause)
+      << "not worth a sleep";
+}
+
+TEST_F(CoreLoopTest, DoesNotSleepPastAProtocolTimer) {
+  // An ARP request that goes unanswered is repeated after arp_retry.
+  make_loop({.policy = IdlePolicy::sleep, .polls = 1, .sleep_max = Duration::from_s(1000)});
+  DeafHandler handler;
+  ASSERT_TRUE(stack->tcp().connect({.remote = {peer_ip, 7}}, handler).has_value());
+  TimePoint now = start;
+  loop->turn(now);
+  loop->turn(now);
+  const IdleStep step = loop->idle_step(now);
+  EXPECT_EQ(step.kind, IdleStep::Kind::sleep);
+  EXPECT_LE(step.sleep, Duration::from_s(1));
+  EXPECT_EQ(now + step.sleep, stack->next_deadline());
+}
+
+TEST_F(CoreLoopTest, DoesNotSleepWhilePacketsWaitForTheDevice) {
+  make_loop({.policy = IdlePolicy::sleep, .polls = 1});
+  introduce_peer();
+  receive_echo(1);
+  wires[0].tx_room = 0;
+  loop->turn(start);
+  loop->turn(start);
+  loop->turn(start);
+  EXPECT_EQ(loop->idle_step(start).kind, IdleStep::Kind::pause);
+}
+
+TEST_F(CoreLoopTest, SpinAndPauseNeverSleep) {
+  for (const auto& [policy, kind] : {std::pair{IdlePolicy::spin, IdleStep::Kind::spin},
+                                     std::pair{IdlePolicy::pause, IdleStep::Kind::pause}}) {
+    make_loop({.policy = policy, .polls = 1});
+    for (int i = 0; i < 10; ++i) loop->turn(start);
+    EXPECT_EQ(loop->idle_step(start).kind, kind);
+    EXPECT_EQ(loop->counters().sleeps, 0u);
+  }
+}
+
+}  // namespace
+}  // namespace pollux
