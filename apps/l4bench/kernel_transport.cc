@@ -3,6 +3,7 @@
 #include <arpa/inet.h>
 #include <netinet/tcp.h>
 #include <sys/epoll.h>
+#include <sys/resource.h>
 #include <sys/socket.h>
 #include <unistd.h>
 
@@ -47,6 +48,11 @@ int error_of(int fd) noexcept {
 KernelTransport::KernelTransport(const Endpoint& remote, std::uint32_t connections)
     : epoll_(epoll_create1(EPOLL_CLOEXEC)), sockets_(connections), buffer_(read_size) {
   if (epoll_ < 0) throw std::system_error(errno, std::generic_category(), "epoll_create1");
+  rlimit files{};
+  if (getrlimit(RLIMIT_NOFILE, &files) == 0) {
+    files.rlim_cur = files.rlim_max;
+    setrlimit(RLIMIT_NOFILE, &files);  // where it stays too low, connect() fails and is counted
+  }
   remote_.sin6_family = AF_INET6;  // carries IPv4 as ::ffff:a.b.c.d, which is IPv4 on the wire
   remote_.sin6_port = htons(remote.port);
   std::memcpy(&remote_.sin6_addr, remote.address.octets().data(), 16);

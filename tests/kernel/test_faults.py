@@ -205,7 +205,7 @@ class EmptyPool(harness.ServerTest):
     sections = {"pool": {"packets": 4095, "clones": 4095}}
 
     def test_flows_that_together_want_more_than_there_is(self):
-        outcome = traffic.many_flows(STACK, 7, 100, 256 << 10, seconds=40)
+        outcome = traffic.many_flows(STACK, 7, 100, 256 << 10, seconds=20)
         self.assertEqual(outcome.differences, [])
 
     def test_readers_that_stop_do_not_stop_the_others(self):

@@ -1,6 +1,7 @@
 """HTTP with curl, wrk, ncat and by hand."""
 import re
 import socket
+import time
 
 import harness
 from harness import command, connect, read_exactly, read_to_end, STACK
@@ -111,6 +112,22 @@ class Http(harness.ServerTest):
             s.sendall(b"GET /100000000 HTTP/1.1\r\nHost: a\r\n\r\n")
             read_exactly(s, 100_000)
             harness.reset(s)
+
+    def test_too_much_pipelined_in_small_pieces_is_cut_off(self):
+        with connect(80, rcvbuf=4096) as s:
+            s.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+            s.sendall(b"GET /10000000 HTTP/1.1\r\nHost: a\r\n\r\n")
+            with self.assertRaises((ConnectionResetError, BrokenPipeError)):
+                for _ in range(5000):
+                    s.send(b"G")
+                    time.sleep(0.0005)  # lest the kernel put many into one segment
+
+    def test_who_does_not_close_after_us_is_reset(self):
+        with connect(80) as s:
+            s.sendall(b"GET /1 HTTP/1.0\r\n\r\n")
+            read_to_end(s)
+            harness.wait_until(lambda: self.grown("PxTcpClosed"), 10, "the server giving up on our FIN")
+            self.assertGreaterEqual(self.grown("TcpOutRsts"), 1)
 
     def test_wrk_finds_no_errors(self):
         for connections, path in ((1, "/100"), (50, "/1000"), (100, "/100000")):
