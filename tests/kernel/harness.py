@@ -67,6 +67,18 @@ def config_text(device, interface, address, sections=None):
     return json.dumps(config, indent=1) + "\n"
 
 
+def make_kernel_patient(device, address):
+    """No retransmission within a second and no tail probes: on a busy machine an answer may be late without being lost.
+    What is lost is still repaired, and counted."""
+    sysctl("net/ipv4/tcp_early_retrans", 0)
+    network = address.rsplit(".", 1)[0] + ".0/24"
+    command("ip", "route", "replace", network, "dev", device, "proto", "kernel", "scope", "link", "src", address,
+            "rto_min", "1s")
+
+
+PATIENT = {"rto_min": "1s", "rto_initial": "1s"}  # the same for the stack
+
+
 class Server:
     """An l4echo process on TAP device px0 with the kernel's end configured."""
 

@@ -7,7 +7,12 @@ from harness import connect, read_exactly, read_to_end, STACK
 from traffic import NOISE
 
 class Tcp(harness.ServerTest):
-    sections = {"pool": {"packets": 65535, "clones": 65535}}  # room for 200 full receive windows
+    sections = {"pool": {"packets": 65535, "clones": 65535}, "tcp": harness.PATIENT}
+
+    @classmethod
+    def setUpClass(cls):
+        super().setUpClass()
+        harness.make_kernel_patient(harness.DEVICE, harness.KERNEL)
 
     def setUp(self):
         super().setUp()
