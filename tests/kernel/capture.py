@@ -3,11 +3,12 @@ import subprocess
 
 
 class Capture:
-    """tcpdump on every interface (one that goes down would end it) until the first packet that `expression` matches."""
+    """tcpdump until the first packet that `expression` matches, on every interface: one that goes down would end it."""
 
     def __init__(self, expression):
-        self.process = subprocess.Popen(["tcpdump", "-Z", "root", "-nn", "-vv", "-l", "-c", "1", "-i", "any", expression],
-                                        stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+        words = ["tcpdump", "-Z", "root", "-nn", "-vv", "-l", "-c", "1", "-i", "any", expression]
+        self.process = subprocess.Popen(words, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.PIPE,
+                                        text=True)
         for line in self.process.stderr:
             if "listening on" in line:
                 break

@@ -23,8 +23,8 @@ def ip4(payload, protocol=6, src=harness.KERNEL, dst=harness.STACK, version=4, i
         ttl=64, options=b"", check=None):
     words = 5 + len(options) // 4
     length = words * 4 + len(payload) if length is None else length
-    header = struct.pack("!BBHHHBBH4s4s", version << 4 | (words if ihl is None else ihl), 0, length, 1, frag, ttl, protocol, 0,
-                         socket.inet_aton(src), socket.inet_aton(dst)) + options
+    header = struct.pack("!BBHHHBBH4s4s", version << 4 | (words if ihl is None else ihl), 0, length, 1, frag, ttl,
+                         protocol, 0, socket.inet_aton(src), socket.inet_aton(dst)) + options
     check = checksum(header) if check is None else check
     return header[:10] + struct.pack("!H", check) + header[12:] + payload
 
@@ -57,8 +57,8 @@ def icmp(kind, code=0, rest=b"\0\1\0\1", payload=b"pollux", check=None):
 
 
 def arp(operation, sender_mac, sender_ip, target_ip, hardware=1):
-    return struct.pack("!HHBBH6s4s6s4s", hardware, 0x800, 6, 4, operation, sender_mac, socket.inet_aton(sender_ip), bytes(6),
-                       socket.inet_aton(target_ip))
+    return struct.pack("!HHBBH6s4s6s4s", hardware, 0x800, 6, 4, operation, sender_mac, socket.inet_aton(sender_ip),
+                       bytes(6), socket.inet_aton(target_ip))
 
 
 class Wire:

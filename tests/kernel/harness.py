@@ -138,8 +138,11 @@ class Server:
         def idle():
             last.update(self.counters())
             return (last["connections"], last["mbufs"], last["clones"]) == (0, self.idle["mbufs"], self.idle["clones"])
-        wait_until(idle, seconds, lambda: "idle again: {connections} connections, {mbufs} mbufs, {clones} clones".format(
-            **last) + f"; at first {self.idle['mbufs']} and {self.idle['clones']}")
+
+        def state():
+            return (f"idle again: {last['connections']} connections, {last['mbufs']} mbufs and {last['clones']} clones "
+                    f"in use; at first {self.idle['mbufs']} and {self.idle['clones']}")
+        wait_until(idle, seconds, state)
         return last
 
     def stop(self, number=signal.SIGTERM, seconds=15):

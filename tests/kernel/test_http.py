@@ -65,7 +65,8 @@ class Http(harness.ServerTest):
         self.assertTrue(answer.startswith(b"HTTP/1.1 200 "), answer[:40])
 
     def test_garbage_is_refused(self):
-        for garbage in (b"\x16\x03\x01\x02\x00\x01\x00\r\n\r\n", b"hello\r\n\r\n", b"GET / HTTP/1.1\r\nnonsense\r\n\r\n"):
+        for garbage in (b"\x16\x03\x01\x02\x00\x01\x00\r\n\r\n", b"hello\r\n\r\n",
+                        b"GET / HTTP/1.1\r\nnonsense\r\n\r\n"):
             with self.subTest(garbage=garbage):
                 self.assertTrue(request(garbage).startswith(b"HTTP/1.1 400 "))
 

@@ -103,7 +103,8 @@ class Malformed(harness.ServerTest):
                     ("S", 100, 0, b"", 0x14, 0, 101), ("A", 100, 777, b"", 0x04, 777, None),
                     ("PA", 100, 777, b"abc", 0x04, 777, None), ("FA", 100, 777, b"", 0x04, 777, None)):
                 with self.subTest(flags=flags):
-                    wire.send(wire.ethernet(ip4(tcp(flags, sport=55001, dport=4444, seq=seq, ack=ack, payload=payload))))
+                    segment = tcp(flags, sport=55001, dport=4444, seq=seq, ack=ack, payload=payload)
+                    wire.send(wire.ethernet(ip4(segment)))
                     frame = wire.receive(lambda f: f[23] == 6 and f[36:38] == struct.pack("!H", 55001))
                     self.assertIsNotNone(frame)
                     got_seq, got_ack, _, got_flags = struct.unpack("!IIBB", frame[38:48])
@@ -143,7 +144,8 @@ class Malformed(harness.ServerTest):
             self.assertEqual(s.recv(1), b"x")
             port = s.getsockname()[1]
             for flags, seq in (("R", 12345), ("S", 12345), ("A", 1), ("PA", 99), ("RA", 7), ("FA", 3)):
-                wire.send(wire.ethernet(ip4(tcp(flags, sport=port, seq=seq, ack=1, payload=b"evil" if "P" in flags else b""))))
+                payload = b"evil" if "P" in flags else b""
+                wire.send(wire.ethernet(ip4(tcp(flags, sport=port, seq=seq, ack=1, payload=payload))))
             s.sendall(b"unharmed")
             self.assertEqual(read_exactly(s, 8), b"unharmed")
             self.assertEqual(self.grown("TcpEstabResets"), 0)

@@ -58,7 +58,8 @@ class StartUpErrors(unittest.TestCase):
 
     def test_help_names_every_option(self):
         out = command(harness.build / "apps/l4echo", "--help").stdout
-        for option in ("--config", "--tcp-echo-port", "--http-size", "--udp-chargen-port", "--backlog", "--print-config"):
+        for option in ("--config", "--tcp-echo-port", "--http-size", "--udp-chargen-port", "--backlog",
+                       "--print-config"):
             self.assertIn(option, out)
 
     def test_the_printed_configuration_can_be_read_again(self):
