@@ -5,8 +5,8 @@
     tests/rfc/compliance.py --check BUILD    fails when a row is wrong or COMPLIANCE.md is stale
 
 A row: id, level, requirement, status, tests, note. `tested`: the named tests show it (GoogleTest's Suite.Name or
-Suite.Name/parameter, or kernel:NAME). `gap`: not met or not shown yet, and the note says what is missing. `declined`: left out
-for good, and the note says why. A MUST without a test and without a note is an error, like a test nobody can find.
+Suite.Name/parameter, or kernel:Class.test_name). `gap`: not met or not shown yet, and the note says what is missing.
+`declined`: left out for good, and the note says why. A MUST without a test and without a note is an error, like a test nobody can find.
 """
 import argparse
 import ast
@@ -46,12 +46,13 @@ def gtest_names(build):
 
 
 def kernel_names():
-    """kernel:test_name of every test method and function under tests/kernel."""
+    """kernel:Class.test_name of every test method under tests/kernel."""
     names = set()
     for path in (HERE.parent / "kernel").glob("**/*.py"):
-        for node in ast.walk(ast.parse(path.read_text())):
-            if isinstance(node, ast.FunctionDef) and node.name.startswith("test"):
-                names.add(f"kernel:{node.name}")
+        for group in ast.walk(ast.parse(path.read_text())):
+            if isinstance(group, ast.ClassDef):
+                names |= {f"kernel:{group.name}.{node.name}" for node in group.body
+                          if isinstance(node, ast.FunctionDef) and node.name.startswith("test")}
     return names
 
 
