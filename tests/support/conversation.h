@@ -49,10 +49,13 @@ struct Conversation {
   }
   /// Everything that is due at this moment happens.
   void runs() { world.run_until(world.now()); }
-  /// An application call outside of a callback, and its immediate effects.
+  /// The application sends; nothing is transmitted before the next turn.
+  void queues(std::string_view text) {
+    EXPECT_EQ(app.conn.send(text).accepted, text.size());
+  }
+  /// The application sends, and the stack has its turn.
   void sends(std::string_view text) {
-    const SendResult result = app.conn.send(text);
-    EXPECT_EQ(result.accepted, text.size());
+    queues(text);
     runs();
   }
   std::uint64_t count(Counter counter) { return host.counters()[counter]; }
