@@ -16,7 +16,6 @@ using test::Frame;
 
 constexpr MacAddress our_mac{{2, 0, 0, 0, 0, 1}};
 constexpr MacAddress peer_mac{{2, 0, 0, 0, 0, 2}};
-constexpr IpAddress our_ip = IpAddress::v4(192, 0, 2, 1);
 constexpr IpAddress peer_ip = IpAddress::v4(192, 0, 2, 2);
 constexpr TimePoint start = TimePoint::from_ns(1'000'000'000);
 
