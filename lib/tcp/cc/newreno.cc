@@ -9,9 +9,11 @@ void NewReno::on_ack(const CcAck& ack) noexcept {
   if (!ack.window_limited) return;
   if (cwnd_ < ssthresh_) {
     // RFC 5681 3.1 slow start, byte counted with L = 2 (RFC 3465 2.2): a delayed ACK of two segments counts both.
-    cwnd_ += std::min(ack.acked, 2 * mss_);
+    // After a timeout L = 1: what the ACK covers may have arrived long before (RFC 3465 2.3).
+    cwnd_ += std::min(ack.acked, after_timeout_ ? mss_ : 2 * mss_);
     return;
   }
+  after_timeout_ = false;
   // RFC 5681 3.1 congestion avoidance: one SMSS per window's worth of acknowledged octets.
   acked_in_avoidance_ += ack.acked;
   if (acked_in_avoidance_ >= cwnd_) {
@@ -43,6 +45,7 @@ void NewReno::on_timeout(const CcLoss& loss, bool first) noexcept {
   // RFC 5681 3.1 equation 4; ssthresh is held when the same segment times out again.
   if (first) ssthresh_ = std::max(loss.in_flight / 2, 2 * mss_);
   cwnd_ = mss_;  // the loss window
+  after_timeout_ = true;
   acked_in_avoidance_ = 0;
 }
 

@@ -32,6 +32,7 @@ class NewReno {
   std::uint32_t acked_in_avoidance_ = 0;
   std::uint32_t initial_window_ = 0;
   std::uint32_t mss_ = 0;
+  bool after_timeout_ = false;  ///< in the slow start that follows a timeout
 };
 
 }  // namespace pollux
