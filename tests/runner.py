@@ -145,6 +145,7 @@ def counted(command, log, timeout, env=None, show=lambda line: True):
         print(text[-3000:])
         return Outcome().fail(f"{log}: exit status {status}, and no count of tests")
     outcome = Outcome(int(counts[-1][0]), int(counts[-1][1]))
+    outcome.notes += [line.strip() for line in text.splitlines() if re.match(r"\s*(FAILED|ERROR|SKIP) ", line)]
     if outcome.passed + outcome.failed == 0:
         outcome.fail(f"{log}: no test ran")
     if status != 0 and outcome.failed == 0:
@@ -177,11 +178,9 @@ def meson_tests(configuration, suites, timeout, env=None, parallel=CORES):
 def read_results(suite, results, junit):
     """Counts meson's records of one suite: cases from the JUnit file, ends of processes from the JSON file."""
     outcome = Outcome()
-    failing_cases = 0
     for case in ET.parse(junit).getroot().iter("testcase"):
         name = f"{case.get('classname') or suite}.{case.get('name')}"
         if case.find("failure") is not None or case.find("error") is not None:
-            failing_cases += 1
             outcome.fail(f"{name} failed")
         elif case.find("skipped") is not None or case.get("status") == "notrun":
             outcome.fail(f"{name} did not run")
@@ -193,7 +192,7 @@ def read_results(suite, results, junit):
         if test["result"] != "OK":
             ended_badly.append(f"{test['name']}: {test['result']}, exit status {test['returncode']}")
     # A process may end badly after its cases passed (a leak, a crash at exit) or without telling of any.
-    for note in ended_badly[failing_cases:]:
+    for note in ended_badly[outcome.failed:]:
         outcome.fail(note)
     if outcome.passed + outcome.failed == 0:
         outcome.fail(f"{suite}: no test ran")
