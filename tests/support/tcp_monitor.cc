@@ -69,9 +69,8 @@ std::string TcpMonitor::check_ack(const Decoded& frame, Flow& flow) {
   if (flow.sent_ack) {
     if (is_after(flow.last_ack, frame.ack))
       problem = numbers("the acknowledgment number went back", frame.ack, flow.last_ack);
-    // RFC 9293 SHLD-14; what the scale's granularity rounds off is no shrinking. The SYN's window is unscaled.
-    const std::int32_t slack = (1 << (flow.scaled() ? *flow.own_scale : 0)) - 1;
-    if (distance(flow.own_edge, edge) > slack)
+    // RFC 9293 SHLD-14, RFC 7323 2.4: rounding to the scale's granularity is no excuse, it can round up.
+    if (is_after(flow.own_edge, edge))
       problem = numbers("RFC 9293 SHLD-14: the receive window shrank", edge, flow.own_edge);
   }
   if (!flow.sent_ack || is_after(edge, flow.own_edge)) flow.own_edge = edge;
