@@ -255,7 +255,9 @@ TEST(FastRetransmit, Rfc6582PartialAckRepairsTheNextLossAtOnce) {
 }
 
 TEST(FastRetransmit, WindowIsHalvedAfterwards) {
-  Conversation c;
+  TcpOptions options = plain_tcp();
+  options.conn.congestion = TcpCongestion::newreno;
+  Conversation c(options);
   established_with_rtt(c, 100_ms);
   c.sends(pattern(1, 60'000));
   EXPECT_EQ(heard(c).size(), 10u);
