@@ -96,6 +96,10 @@ void add_connection_keys(Section& s, TcpConnOptions& conn) {
   s.boolean("nagle", conn.nagle, "Hold small segments back while data is unacknowledged (RFC 9293 3.7.4)");
   s.boolean("timestamps", conn.timestamps, "Offer timestamps (RFC 7323)");
   s.boolean("window_scaling", conn.window_scaling, "Offer window scaling (RFC 7323)");
+  s.boolean("sack", conn.sack, "Offer selective acknowledgment (RFC 2018) and recover by RACK-TLP (RFC 8985)");
+  s.choice<TcpCongestion>("congestion", conn.congestion,
+                          {{"cubic", TcpCongestion::cubic}, {"newreno", TcpCongestion::newreno}},
+                          "Congestion control: CUBIC (RFC 9438) or NewReno (RFC 5681)");
   s.boolean("delayed_ack", conn.delayed_ack,
             "Acknowledge every second segment or after delayed_ack_max (RFC 9293 3.8.6.3)");
   s.boolean("keepalive", conn.keepalive, "Probe idle connections (RFC 9293 3.8.4)");
@@ -137,6 +141,8 @@ Section tcp_section(TcpOptions& tcp) {
             "Segments per connection that wait for a missing one");
   s.integer("out_of_order_total_max", tcp.out_of_order_total_max, 1, count_max,
             "The same for all connections of a core");
+  s.integer("outstanding_segments_max", tcp.outstanding_segments_max, 1, count_max,
+            "Segments sent and not yet acknowledged, for all connections of a core");
   s.duration("fin_wait_2_max", tcp.fin_wait_2_max, 1_s, day,
              "How long a closed connection waits for the peer's end");
   add_port_range(s, tcp.ephemeral_port_first, tcp.ephemeral_port_last);

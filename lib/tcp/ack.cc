@@ -1,4 +1,4 @@
-// What an acceptable ACK changes: the send window, the queue, round trips, congestion, our FIN's fate.
+// What an acceptable ACK changes: the send window, the queue, round trips, our FIN's fate.
 #include <algorithm>
 
 #include "pollux/tcp/tcp.h"
@@ -20,52 +20,92 @@ void Tcp::update_window(Tcb& tcb, const Segment& seg) noexcept {
   if (snd.wnd == 0 && opened) {
     // The probes are over: what the timer waits for now is an ordinary retransmission.
     tcb.backoff = tcb.retries = 0;
-    tcb.rto_deadline = snd.max == snd.una ? TimePoint::never() : tcb.rto_deadline;
-    if (snd.max != snd.una) restart_rto(tcb);
+    tcb.rto_deadline = TimePoint::never();
+    if (!tcb.board.empty()) restart_rto(tcb);
   }
   snd.wnd = window;
   snd.wnd_max = std::max(snd.wnd_max, window);
   if (opened && tcb.queue.size() != 0) mark_dirty(tcb);
 }
 
-void Tcp::acknowledged(Tcb& tcb, const Segment& seg) noexcept {
+// The ACK is within SND.UNA - 1 .. SND.MAX.
+void Tcp::process_ack(Tcb& tcb, const Segment& seg) noexcept {
   SendSpace& snd = tcb.snd;
-  const auto acked = static_cast<std::uint32_t>(seg.ack - snd.una);
-  const std::uint32_t data = std::min(acked, tcb.queue.size());
-  const bool fin_acked = acked > data;
-  const bool held_window = tcb.queue.size() > tcb.options->send_buffer;
+  AckEvent event;
+  event.acked = static_cast<std::uint32_t>(seg.ack - snd.una);
+  // RFC 5681 2: a duplicate carries nothing and changes nothing while something is outstanding. Answers to probes of a
+  // closed window tell of no loss.
+  event.duplicate = event.acked == 0 && seg.length == 0 && !seg.flags.has(TcpFlags::fin) && !tcb.board.empty() &&
+                    snd.wnd != 0 && seg.window << tcb.send_scale == snd.wnd;
+  if (event.duplicate) counters_.add(Counter::tcp_dup_acks_in);
+  if (seg.options != nullptr && tcb.is.sack) event.dsack = take_sacks(tcb, seg, event.delivery);
+  if (event.acked == 0 && !event.duplicate && event.delivery.octets == 0) return;
 
-  sample_rtt(tcb, seg);
-  tcb.queue.acknowledge(data);
-  snd.una = seg.ack;
-  snd.nxt = seq_max(snd.nxt, snd.una);  // the peer had what we were about to send again
-  tcb.retries = 0;
-  tcb.is.soft_error_told = false;
-  tcb.progress = now_;
-  update_recovery(tcb, acked);
-  if (snd.una == snd.max) {
-    tcb.rto_deadline = TimePoint::never();  // RFC 6298 5.2
-    tcb.backoff = 0;
-  } else {
-    restart_rto(tcb);  // RFC 6298 5.3
+  const std::uint32_t data = std::min(event.acked, tcb.queue.size());
+  const bool fin_acked = event.acked > data;
+  const bool held_window = tcb.queue.size() > tcb.options->send_buffer;
+  if (event.acked != 0) {
+    tcb.queue.acknowledge(data);
+    snd.una = seg.ack;
+    snd.nxt = seq_max(snd.nxt, snd.una);  // the peer took a probe's octet
+    tcb.board.acknowledge(sent_, snd.una, event.delivery);
+    tcb.retries = 0;
+    tcb.is.soft_error_told = false;
+    tcb.progress = now_;
   }
-  ip_.confirm(tcb.route, now_);
+  sample_rtt(tcb, seg, event.delivery);
+  // Without timestamps a long repair of retransmissions gives no sample (Karn), and the backed-off timer would be paid for
+  // each further loss. Progress takes the back-off down step by step; a path that became slower raises it again.
+  if (event.acked != 0 && tcb.backoff != 0 && tcb.loss.mode == RecoveryMode::loss) --tcb.backoff;
+  update_recovery(tcb, event);
+  if (event.acked != 0) {
+    if (tcb.board.empty()) {
+      tcb.rto_deadline = TimePoint::never();  // RFC 6298 5.2
+      tcb.backoff = 0;
+    } else if (tcb.timer_kind != TimerKind::reordering) {
+      arm_probe_or_rto(tcb);  // RFC 6298 5.3
+    }
+    ip_.confirm(tcb.route, now_);
+  }
   if (tcb.queue.size() != 0 || (tcb.is.fin_queued && !fin_acked)) mark_dirty(tcb);
   if (held_window) consider_window_update(tcb);
   if (fin_acked) our_fin_acknowledged(tcb);
-  if (tcb.is.want_writable && send_space(tcb) >= tcb.options->send_buffer / 3) {
+  if (tcb.is.want_writable && tcb.state != TcpState::closed && send_space(tcb) >= tcb.options->send_buffer / 3) {
     tcb.is.want_writable = false;
     tcb.handler->on_writable(handle_of(tcb));
   }
 }
 
-void Tcp::sample_rtt(Tcb& tcb, const Segment& seg) noexcept {
-  if (tcb.is.rtt_timing) {
-    if (seg.ack.before(tcb.rtt_seq)) return;
-    tcb.is.rtt_timing = false;
-    tcb.rtt.sample(now_ - tcb.rtt_start);
+// RFC 2018 4. True when the ACK reports a duplicate arrival (RFC 2883 4).
+bool Tcp::take_sacks(Tcb& tcb, const Segment& seg, Delivery& delivery) noexcept {
+  const TcpOptionValues& options = *seg.options;
+  bool dsack = false;
+  for (std::uint8_t i = 0; i < options.sack_count; ++i) {
+    const SackBlock& block = options.sacks[i];
+    if (!block.left.before(block.right) || block.right.after(tcb.snd.max)) continue;  // a lie, or long ago
+    if (i == 0) {
+      const bool below = block.right.before_eq(seg.ack);
+      const bool inside = options.sack_count > 1 && block.left.after_eq(options.sacks[1].left) &&
+                          block.right.before_eq(options.sacks[1].right);
+      dsack = below || inside;
+      if (dsack) continue;
+    }
+    if (block.right.after(seg.ack)) tcb.board.sack(sent_, block.left, block.right, delivery);
+  }
+  return dsack;
+}
+
+void Tcp::sample_handshake_rtt(Tcb& tcb) noexcept {
+  if (tcb.retries != 0) return;  // Karn: only of a SYN that was sent once
+  tcb.rtt.sample(now_ - tcb.progress);
+  tcb.loss.rack.note_rtt(now_ - tcb.progress);
+}
+
+void Tcp::sample_rtt(Tcb& tcb, const Segment& seg, const Delivery& delivery) noexcept {
+  if (delivery.has_sample) {
+    tcb.rtt.sample(now_ - delivery.first_sent);
     tcb.backoff = 0;
-  } else if (tcb.backoff != 0 && tcb.is.timestamps && seg.has_timestamp && seg.ts_echo != 0) {
+  } else if (delivery.octets != 0 && tcb.backoff != 0 && tcb.is.timestamps && seg.has_timestamp && seg.ts_echo != 0) {
     // RFC 7323 4: the echo tells which transmission was answered, so Karn's ambiguity is gone.
     const std::uint32_t elapsed_ms = now_ms() + tcb.ts_offset - seg.ts_echo;
     constexpr std::uint32_t plausible_ms_max = 10 * 60 * 1000;
@@ -73,46 +113,6 @@ void Tcp::sample_rtt(Tcb& tcb, const Segment& seg) noexcept {
     tcb.rtt.sample(Duration::from_ms(elapsed_ms));
     tcb.backoff = 0;
   }
-}
-
-void Tcp::update_recovery(Tcb& tcb, std::uint32_t acked) noexcept {
-  const SendSpace& snd = tcb.snd;
-  const CcAck ack{.acked = acked, .in_flight = static_cast<std::uint32_t>(snd.max - snd.una),
-                  .window_limited = tcb.is.cwnd_limited, .now = now_};
-  tcb.dup_acks = 0;
-  if (tcb.is.in_recovery) {
-    if (snd.una.after_eq(tcb.recover)) {
-      tcb.is.in_recovery = false;
-      tcb.cc.on_recovery_exit({.in_flight = ack.in_flight, .now = now_});
-    } else {
-      // RFC 6582 3.2 step 3: a partial ACK means that the next segment is lost too.
-      tcb.cc.on_recovery_partial_ack(ack);
-      tcb.is.retransmit_due = true;
-    }
-  } else {
-    tcb.cc.on_ack(ack);
-  }
-  if (tcb.is.recover_valid && !tcb.is.in_recovery && snd.una.after(tcb.recover + 1)) tcb.is.recover_valid = false;
-}
-
-void Tcp::duplicate_ack(Tcb& tcb) noexcept {
-  constexpr std::uint8_t threshold = 3;  // RFC 5681 3.2
-  counters_.add(Counter::tcp_dup_acks_in);
-  if (tcb.dup_acks != 0xff) ++tcb.dup_acks;
-  mark_dirty(tcb);  // limited transmit (RFC 3042) or the inflated window may let new data go
-  if (tcb.is.in_recovery) {
-    tcb.cc.on_recovery_dup_ack();
-    return;
-  }
-  // RFC 6582 3.2 step 1: not again for losses of the window that was already repaired.
-  if (tcb.dup_acks != threshold || tcb.is.recover_valid) return;
-  counters_.add(Counter::tcp_fast_retrans);
-  tcb.cc.on_recovery_enter({.in_flight = static_cast<std::uint32_t>(tcb.snd.max - tcb.snd.una), .now = now_});
-  tcb.is.in_recovery = true;
-  tcb.is.recover_valid = true;
-  tcb.recover = tcb.snd.max;
-  tcb.is.retransmit_due = true;
-  tcb.is.rtt_timing = false;  // Karn
 }
 
 void Tcp::our_fin_acknowledged(Tcb& tcb) noexcept {

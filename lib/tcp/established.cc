@@ -19,17 +19,18 @@ bool Tcp::is_predicted(const Tcb& tcb, const Segment& seg) noexcept {
 
 DropReason Tcp::fast_path(Tcb& tcb, Segment& seg) noexcept {
   counters_.add(Counter::tcp_fast_path);
-  if (tcb.is.timestamps && tcb.rcv.unacked == 0) {  // SEG.SEQ <= Last.ACK.sent: the oldest unacknowledged is echoed
-    tcb.ts_recent = seg.ts_value;                   // RFC 7323 4.3
-    tcb.ts_recent_ms = now_ms();
-  }
+  note_received(tcb);
+  // RFC 7323 4.3: SEG.SEQ <= Last.ACK.sent, so that the oldest unacknowledged segment is echoed.
+  if (tcb.rcv.unacked == 0) tcb.ts_recent = seg.ts_value;
   if (seg.ack != tcb.snd.una) {
-    acknowledged(tcb, seg);
+    process_ack(tcb, seg);
     if (tcb.state == TcpState::closed) return DropReason::none;
   }
   update_window(tcb, seg);
   if (tcb.is.app_closed) [[unlikely]] return seg.length != 0 ? process_text(tcb, seg) : DropReason::none;
-  if (seg.length != 0) deliver(tcb, std::move(seg.payload));
+  if (seg.length == 0) return DropReason::none;
+  if (must_refuse_text(tcb)) [[unlikely]] return DropReason::tcp_queue_limit;
+  deliver(tcb, std::move(seg.payload));
   return DropReason::none;
 }
 
@@ -73,7 +74,7 @@ DropReason Tcp::check_sequence(Tcb& tcb, Segment& seg) noexcept {
     if (!seg.has_timestamp) return DropReason::tcp_missing_timestamp;
     constexpr std::uint32_t outdated_ms = 24u * 24 * 3600 * 1000;  // RFC 7323 5.5: then any timestamp is newer
     const bool older =
-        static_cast<std::int32_t>(seg.ts_value - tcb.ts_recent) < 0 && now_ms() - tcb.ts_recent_ms < outdated_ms;
+        static_cast<std::int32_t>(seg.ts_value - tcb.ts_recent) < 0 && now_ms() - tcb.last_received_ms < outdated_ms;
     if (older) {  // RFC 7323 5.3 R1
       tcb.is.ack_now = true;
       mark_dirty(tcb);
@@ -97,13 +98,14 @@ DropReason Tcp::check_sequence(Tcb& tcb, Segment& seg) noexcept {
     if (rst) return DropReason::tcp_out_of_window;
     tcb.is.ack_now = true;
     mark_dirty(tcb);
-    return length != 0 && seg.end().before_eq(tcb.rcv.nxt) ? DropReason::tcp_duplicate_data
-                                                           : DropReason::tcp_out_of_window;
+    if (length == 0 || seg.end().after(tcb.rcv.nxt)) return DropReason::tcp_out_of_window;
+    note_duplicate(tcb, seg);
+    return DropReason::tcp_duplicate_data;
   }
+  note_received(tcb);
   // RFC 7323 4.3: remember the timestamp of the segment that spans the last ACK sent.
   if (tcb.is.timestamps && seg.has_timestamp && !rst && seg.seq.before_eq(tcb.rcv.nxt - tcb.rcv.unacked)) {
     tcb.ts_recent = seg.ts_value;
-    tcb.ts_recent_ms = now_ms();
   }
   return DropReason::none;
 }
@@ -127,11 +129,14 @@ DropReason Tcp::check_reset(Tcb& tcb, const Segment& seg) noexcept {
   return DropReason::tcp_rst_accepted;
 }
 
-DropReason Tcp::check_syn(Tcb& tcb, const Segment& seg) noexcept {
+DropReason Tcp::check_syn(Tcb& tcb, Segment& seg) noexcept {
   if (!seg.flags.has(TcpFlags::syn)) return DropReason::none;
   if (tcb.state == TcpState::syn_received) {
-    // The peer's half of a simultaneous open: the SYN-ACK of the SYN we know.
-    if (seg.flags.has(TcpFlags::ack) && tcb.is.active_open) return DropReason::none;
+    // The peer's half of a simultaneous open: the SYN-ACK of the SYN we know. What follows is text behind that SYN.
+    if (seg.flags.has(TcpFlags::ack) && tcb.is.active_open && seg.seq == tcb.rcv.nxt - 1) {
+      seg.seq += 1;
+      return DropReason::none;
+    }
     // RFC 9293 3.10.7.4 fourth: a passive open returns to LISTEN.
     if (!tcb.is.active_open) {
       finish(tcb, CloseReason::refused);
@@ -149,7 +154,7 @@ DropReason Tcp::check_ack(Tcb& tcb, const Segment& seg) noexcept {
       input_no_connection(tcb.key, seg);  // <SEQ=SEG.ACK><CTL=RST>
       return DropReason::tcp_unacceptable_ack;
     }
-    sample_rtt(tcb, seg);
+    sample_handshake_rtt(tcb);
     tcb.snd.una = tcb.snd.nxt = seg.ack;
     tcb.snd.wnd = tcb.snd.wnd_max = seg.window << tcb.send_scale;
     tcb.snd.wl1 = seg.seq;
@@ -173,12 +178,9 @@ DropReason Tcp::check_ack(Tcb& tcb, const Segment& seg) noexcept {
     tcb.retries = 0;  // RFC 9293 MUST-37: a peer that answers probes may keep its window shut for ever
     tcb.progress = now_;
   }
-  if (seg.ack.after(tcb.snd.una)) {
-    acknowledged(tcb, seg);
+  if (seg.ack.after_eq(tcb.snd.una)) {
+    process_ack(tcb, seg);
     if (tcb.state == TcpState::closed) return DropReason::none;
-  } else if (seg.ack == tcb.snd.una && seg.length == 0 && !seg.flags.has(TcpFlags::fin) &&
-             tcb.snd.max != tcb.snd.una && tcb.snd.wnd != 0 && seg.window << tcb.send_scale == tcb.snd.wnd) {
-    duplicate_ack(tcb);  // RFC 5681 2; answers to probes of a closed window tell of no loss
   }
   update_window(tcb, seg);
   return DropReason::none;
@@ -200,6 +202,7 @@ DropReason Tcp::process_text(Tcb& tcb, Segment& seg) noexcept {
     if (known >= seg.length) {
       tcb.is.ack_now = true;
       mark_dirty(tcb);
+      note_duplicate(tcb, seg);
       counters_.drop(DropReason::tcp_duplicate_data);
       return DropReason::none;  // its FIN may still be new
     }
@@ -219,6 +222,7 @@ DropReason Tcp::process_text(Tcb& tcb, Segment& seg) noexcept {
     seg.length = room;
   }
   if (seg.seq != tcb.rcv.nxt) return queue_out_of_order(tcb, seg);
+  if (must_refuse_text(tcb)) return DropReason::tcp_queue_limit;
   deliver(tcb, std::move(seg.payload));
   while (tcb.state != TcpState::closed && !tcb.out_of_order.empty()) {
     Packet next = tcb.out_of_order.take(out_of_order_, tcb.rcv.nxt);

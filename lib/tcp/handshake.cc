@@ -29,12 +29,10 @@ std::uint16_t Tcp::local_mss(const Tcb& tcb) const noexcept {
 void Tcp::apply_syn_options(Tcb& tcb, const Segment& seg, const TcpOptionValues& options) noexcept {
   tcb.is.timestamps = tcb.is.timestamps && options.has_timestamp;
   tcb.is.window_scaling = tcb.is.window_scaling && options.has_window_scale;
+  tcb.is.sack = tcb.is.sack && options.sack_permitted;
   tcb.send_scale = tcb.is.window_scaling ? options.window_scale : 0;
   tcb.recv_scale = tcb.is.window_scaling ? receive_scale(*tcb.options) : 0;
-  if (tcb.is.timestamps) {
-    tcb.ts_recent = seg.ts_value;
-    tcb.ts_recent_ms = now_ms();
-  }
+  if (tcb.is.timestamps) tcb.ts_recent = seg.ts_value;
   const std::uint16_t fallback = tcb.key.remote.is_v4() ? default_mss_v4 : default_mss_v6;
   const std::uint16_t peer_mss = options.has_mss ? std::max(options.mss, peer_mss_min) : fallback;
   // RFC 9293 MUST-16: what the peer takes and our link carries, less the options that every segment has.
@@ -68,6 +66,7 @@ DropReason Tcp::input_listen(Listener& listener, const FlowKey& key, std::uint32
   tcb->rcv.edge = tcb->rcv.nxt;
   tcb->is.timestamps = tcb->options->timestamps;
   tcb->is.window_scaling = tcb->options->window_scaling;
+  tcb->is.sack = tcb->options->sack;
   apply_syn_options(*tcb, seg, options);
   counters_.add(Counter::tcp_passive_opens);
   mark_dirty(*tcb);
@@ -98,11 +97,10 @@ DropReason Tcp::input_syn_sent(Tcb& tcb, Segment& seg, const TcpOptionValues& op
     // Simultaneous open (MUST-10): send SYN-ACK for the same SYN.
     tcb.state = TcpState::syn_received;
     tcb.snd.nxt = tcb.snd.una;
-    tcb.is.rtt_timing = false;
     mark_dirty(tcb);
     return DropReason::none;
   }
-  sample_rtt(tcb, seg);
+  sample_handshake_rtt(tcb);
   tcb.snd.una = tcb.snd.nxt = seg.ack;
   tcb.rto_deadline = TimePoint::never();
   tcb.progress = now_;

@@ -7,7 +7,7 @@
 namespace pollux {
 
 void Tcp::input(RxPacket packet, TimePoint now) noexcept {
-  now_ = now;
+  set_now(now);
   counters_.add(Counter::tcp_in_segs);
   FlowKey key;
   Segment seg;
@@ -60,6 +60,7 @@ DropReason Tcp::parse(RxPacket& packet, FlowKey& key, Segment& seg, TcpOptionVal
     seg.has_timestamp = options.has_timestamp;
     seg.ts_value = options.ts_value;
     seg.ts_echo = options.ts_echo;
+    seg.options = &options;
   }
   packet.packet.pull_front(static_cast<std::uint32_t>(view->header_length()));
   seg.length = packet.packet.size();
@@ -68,8 +69,6 @@ DropReason Tcp::parse(RxPacket& packet, FlowKey& key, Segment& seg, TcpOptionVal
 }
 
 DropReason Tcp::input_connection(Tcb& tcb, Segment& seg, const TcpOptionValues& options) noexcept {
-  tcb.last_received = now_;
-  tcb.keepalives_sent = 0;
   if (tcb.state == TcpState::established && is_predicted(tcb, seg)) [[likely]] return fast_path(tcb, seg);
   if (tcb.state == TcpState::syn_sent) return input_syn_sent(tcb, seg, options);
   return established_input(tcb, seg);
@@ -138,7 +137,7 @@ DropReason Tcp::input_time_wait(std::uint32_t index, Segment& seg, const TcpOpti
 // RFC 5927 4: an ICMP error counts only if it quotes a segment that is outstanding now.
 DropReason Tcp::icmp_error(const QuotedPacket& quoted, Icmpv4Type type, std::uint8_t code, std::uint16_t mtu,
                            TimePoint now) noexcept {
-  now_ = now;
+  set_now(now);
   const FlowKey key{quoted.source, quoted.destination, quoted.source_port, quoted.destination_port};
   const std::uint32_t ref = find_flow(key, key.hash(secrets_.flow_hash_seed));
   if (ref == HashIndex::not_found || (ref & time_wait_tag) != 0) return DropReason::icmp_no_match;
@@ -155,8 +154,7 @@ DropReason Tcp::icmp_error(const QuotedPacket& quoted, Icmpv4Type type, std::uin
       if (tcb.synchronized() && mss < tcb.mss) {
         tcb.mss = static_cast<std::uint16_t>(mss);
         tcb.cc.set_mss(mss);
-        tcb.snd.nxt = tcb.snd.una;
-        tcb.is.rtt_timing = false;
+        tcb.board.mark_all_lost(sent_, false);  // cut to the new size as it goes out again
         mark_dirty(tcb);
       }
       return DropReason::none;

@@ -9,6 +9,9 @@
 
 namespace pollux {
 
+/// Congestion controllers: RFC 5681 with 6582, RFC 9438.
+enum class TcpCongestion : std::uint8_t { newreno, cubic };
+
 /// Per stack; the connection-level part (TcpConnOptions) can be overridden per listener or connect().
 struct TcpConnOptions {
   std::uint32_t receive_buffer = 256 * 1024;  ///< octets, 4 KiB..1 GiB: received and still kept by the application
@@ -16,6 +19,8 @@ struct TcpConnOptions {
   bool nagle = true;                          ///< RFC 9293 3.7.4
   bool timestamps = true;                     ///< offer RFC 7323 timestamps
   bool window_scaling = true;                 ///< offer RFC 7323 window scale
+  bool sack = true;                           ///< offer selective acknowledgment, RFC 2018, and recover by RFC 8985
+  TcpCongestion congestion = TcpCongestion::cubic;
   bool delayed_ack = true;                    ///< RFC 9293 3.8.6.3
   bool keepalive = false;                     ///< RFC 9293 3.8.4 (MUST-25: off)
   Duration keepalive_idle = Duration::from_s(7200);
@@ -44,8 +49,9 @@ struct TcpOptions {
   std::uint8_t initial_window_segments = 10;  ///< RFC 6928
   std::uint32_t challenge_acks_per_second = 1000;  ///< RFC 5961 7
   Duration fin_wait_2_max = Duration::from_s(60);  ///< how long a close()d connection waits for the peer's FIN
-  std::uint32_t out_of_order_segments_max = 1024;  ///< per connection
+  std::uint16_t out_of_order_segments_max = 1024;  ///< per connection
   std::uint32_t out_of_order_total_max = 65536;    ///< per core
+  std::uint32_t outstanding_segments_max = 1u << 18;  ///< sent and unacknowledged, per core
   std::uint16_t ephemeral_port_first = 32768;
   std::uint16_t ephemeral_port_last = 60999;
 };

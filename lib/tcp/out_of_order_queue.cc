@@ -1,9 +1,12 @@
 #include "pollux/tcp/out_of_order_queue.h"
 
+#include <algorithm>
+#include <array>
+
 namespace pollux {
 
 OutOfOrderQueue::Insert OutOfOrderQueue::insert(OutOfOrderSlab& slab, Packet packet, SeqNum start,
-                                                std::uint32_t limit, bool& overlapped) noexcept {
+                                                std::uint16_t limit, bool& overlapped) noexcept {
   overlapped = false;
   SeqNum end = start + packet.size();
   // The stretch behind which the new one belongs; the common case is the end of the list.
@@ -42,6 +45,7 @@ OutOfOrderQueue::Insert OutOfOrderQueue::insert(OutOfOrderSlab& slab, Packet pac
   const std::uint32_t link = kept ? added : after;
   if (kept) {
     slab[added].next = after;
+    slab[added].arrival = ++arrivals_;
     if (after == OutOfOrderSlab::nil) tail_ = added;
     ++count_;
   }
@@ -60,6 +64,31 @@ Packet OutOfOrderQueue::take(OutOfOrderSlab& slab, SeqNum next) noexcept {
   packet.pull_front(static_cast<std::uint32_t>(next - slab[head_].start));
   erase_head(slab);
   return packet;
+}
+
+std::size_t OutOfOrderQueue::latest(const OutOfOrderSlab& slab, std::span<SackBlock> blocks) const noexcept {
+  std::array<std::uint16_t, TcpOptionValues::sack_blocks_max> arrivals;
+  POLLUX_DCHECK(blocks.size() <= arrivals.size());
+  std::size_t filled = 0;
+  for (std::uint32_t i = head_; i != OutOfOrderSlab::nil;) {
+    SackBlock range{slab[i].start, slab[i].end()};
+    std::uint16_t arrival = slab[i].arrival;
+    for (i = slab[i].next; i != OutOfOrderSlab::nil && slab[i].start == range.right; i = slab[i].next) {
+      range.right = slab[i].end();
+      if (static_cast<std::int16_t>(slab[i].arrival - arrival) > 0) arrival = slab[i].arrival;
+    }
+    std::size_t at = filled;
+    while (at > 0 && static_cast<std::int16_t>(arrival - arrivals[at - 1]) > 0) --at;
+    if (at == blocks.size()) continue;
+    filled = std::min(filled + 1, blocks.size());
+    for (std::size_t j = filled - 1; j > at; --j) {
+      blocks[j] = blocks[j - 1];
+      arrivals[j] = arrivals[j - 1];
+    }
+    blocks[at] = range;
+    arrivals[at] = arrival;
+  }
+  return filled;
 }
 
 void OutOfOrderQueue::erase_head(OutOfOrderSlab& slab) noexcept {

@@ -6,6 +6,7 @@
 #include "pollux/base/seq_num.h"
 #include "pollux/base/slab.h"
 #include "pollux/packet/packet.h"
+#include "pollux/wire/tcp.h"
 
 namespace pollux {
 
@@ -16,6 +17,7 @@ struct OutOfOrderSegment {
   SeqNum start;
   std::uint32_t length;
   std::uint32_t next = 0xffffffffu;
+  std::uint16_t arrival = 0;  ///< counts up within the connection: what came latest is reported first
 
   SeqNum end() const noexcept { return start + length; }
 };
@@ -35,10 +37,13 @@ class OutOfOrderQueue {
 
   /// Adds `packet` (payload only) at `start`; `limit` is the most stretches this connection may keep. `overlapped`
   /// is set when part of it was there already. On `duplicate` and `refused` the packet is dropped.
-  Insert insert(OutOfOrderSlab& slab, Packet packet, SeqNum start, std::uint32_t limit, bool& overlapped) noexcept;
+  Insert insert(OutOfOrderSlab& slab, Packet packet, SeqNum start, std::uint16_t limit, bool& overlapped) noexcept;
   /// Takes the first stretch if it starts at or before `next`, cut to begin there; null otherwise. Stretches that
   /// end at or before `next` are dropped.
   Packet take(OutOfOrderSlab& slab, SeqNum next) noexcept;
+  /// Fills `blocks` with the contiguous ranges that are kept, the one with the latest arrival first (RFC 2018 4);
+  /// returns how many.
+  std::size_t latest(const OutOfOrderSlab& slab, std::span<SackBlock> blocks) const noexcept;
   void clear(OutOfOrderSlab& slab) noexcept;
 
  private:
@@ -46,7 +51,8 @@ class OutOfOrderQueue {
 
   std::uint32_t head_ = OutOfOrderSlab::nil;
   std::uint32_t tail_ = OutOfOrderSlab::nil;
-  std::uint32_t count_ = 0;
+  std::uint16_t count_ = 0;
+  std::uint16_t arrivals_ = 0;
 };
 
 }  // namespace pollux

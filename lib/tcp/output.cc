@@ -23,7 +23,7 @@ void Tcp::mark_dirty(Tcb& tcb) noexcept {
 }
 
 void Tcp::flush(TimePoint now) noexcept {
-  now_ = now;
+  set_now(now);
   check_pool();
   if (now < blocked_until_) return;
   for (std::uint32_t turns = dirty_count_; turns > 0; --turns) {  // who is marked again waits for the next flush
@@ -39,6 +39,8 @@ void Tcp::flush(TimePoint now) noexcept {
       continue;
     }
     const Output result = output(tcb);
+    POLLUX_DCHECK(tcb.board.empty() || !tcb.rto_deadline.is_never());  // what is outstanding is watched
+    POLLUX_DCHECK(tcb.rto_deadline.is_never() || tcb.is_armed());
     if (result == Output::done) continue;
     mark_dirty(tcb);
     if (result == Output::no_mbuf) {
@@ -53,9 +55,11 @@ void Tcp::flush(TimePoint now) noexcept {
 
 void Tcp::check_pool() noexcept {
   constexpr Duration period = Duration::from_ms(1);  // summing the pool's caches is not for every turn
-  if (now_ < pool_checked_at_ + period) return;
+  if (!pool_low_ && now_ < pool_checked_at_ + period) return;
   pool_checked_at_ = now_;
-  pool_low_ = pool_.available() < pool_.size() / 8;
+  const std::uint32_t available = pool_.available();
+  pool_low_ = available < pool_.size() / 8;
+  pool_starved_ = available < pool_.size() / 32;
 }
 
 Tcp::Output Tcp::output(Tcb& tcb) noexcept {
@@ -91,68 +95,108 @@ Tcp::Output Tcp::output_repair(Tcb& tcb) noexcept {
     // fits (3.8.6.2.1, the override).
     if (tcb.queue.size() != 0) {
       const bool closed = tcb.snd.wnd == 0;
-      const std::uint32_t length = closed ? 1 : std::min({tcb.queue.size(), tcb.snd.wnd, std::uint32_t{tcb.mss}});
-      if (const Output sent = send_segment(tcb, tcb.snd.una, length, false); sent != Output::done) return sent;
-      if (closed) {
-        counters_.add(Counter::tcp_zero_window_probes);
-      } else {
-        tcb.snd.nxt = seq_max(tcb.snd.nxt, tcb.snd.una + length);
-      }
+      const Output sent = closed ? send_segment(tcb, tcb.snd.una, 1, false)
+                                 : send_new(tcb, std::min({tcb.queue.size(), tcb.snd.wnd, std::uint32_t{tcb.mss}}), false);
+      if (sent != Output::done) return sent;
+      if (closed) counters_.add(Counter::tcp_zero_window_probes);
     }
     tcb.is.probe_due = false;
   }
-  if (tcb.is.retransmit_due) {
-    // No more than was sent before: new data waits for the windows.
-    const auto outstanding = static_cast<std::uint32_t>(tcb.snd.max - tcb.snd.una);
-    const std::uint32_t length = std::min({tcb.queue.size(), outstanding, std::uint32_t{tcb.mss}});
-    const bool fin = tcb.fin_outstanding() && length == tcb.queue.size();
-    if (length != 0 || fin)
-      if (const Output sent = send_segment(tcb, tcb.snd.una, length, fin); sent != Output::done) return sent;
-    tcb.snd.nxt = seq_max(tcb.snd.nxt, tcb.snd.una + length + (fin ? 1 : 0));
-    tcb.is.retransmit_due = false;
+  return tcb.is.tail_probe_due ? send_tail_probe(tcb) : Output::done;
+}
+
+// RFC 8985 7.3: one new segment if there is any, else the last one again; cwnd does not hold it back.
+Tcp::Output Tcp::send_tail_probe(Tcb& tcb) noexcept {
+  LossRecovery& loss = tcb.loss;
+  if (tcb.board.empty()) {
+    tcb.is.tail_probe_due = false;
+    return Output::done;
   }
+  bool fin = false;
+  const std::uint32_t length = sendable(tcb, tcb.mss, fin);
+  const bool new_data = length != 0 || fin;
+  const Output result = new_data ? send_new(tcb, length, fin) : retransmit(tcb, tcb.board.last());
+  if (result != Output::done) return result;
+  counters_.add(Counter::tcp_loss_probes);
+  loss.probe_sent = true;
+  loss.probe_was_retransmission = !new_data;
+  loss.probe_end = tcb.snd.nxt;
+  tcb.is.tail_probe_due = false;
   return Output::done;
 }
 
+// Lost segments first, then new data, as far as the congestion window and the peer's allow.
 Tcp::Output Tcp::output_data(Tcb& tcb) noexcept {
   // RFC 5681 4.1: after an idle time the old window says nothing about the path any more.
-  if (tcb.snd.max == tcb.snd.una && tcb.queue.size() != 0 && now_ - tcb.last_sent > current_rto(tcb))
-    tcb.cc.on_idle_restart();
+  if (tcb.board.empty() && tcb.queue.size() != 0 && now_ms() - tcb.last_sent_ms > current_rto(tcb).ms()) tcb.cc.on_idle_restart(initial_window(tcb));
   for (std::uint32_t sent = 0; sent < segments_per_turn; ++sent) {
+    const std::uint32_t pipe = tcb.in_flight();
+    const std::uint32_t window = tcb.cc.cwnd();
+    const std::uint32_t budget = window > pipe ? window - pipe : 0;
+    if (const std::uint32_t lost = tcb.board.next_lost(sent_); lost != Scoreboard::nil) {
+      tcb.is.cwnd_limited = true;
+      if (budget < std::min(sent_[lost].length(), std::uint32_t{tcb.mss})) return Output::done;
+      if (const Output result = retransmit(tcb, lost); result != Output::done) return result;
+      continue;
+    }
     bool fin = false;
-    const std::uint32_t length = sendable(tcb, fin);
+    const std::uint32_t length = sendable(tcb, budget, fin);
     if (length == 0 && !fin) {
       // Something to send, nothing on its way, and the window forbids it: probe, or override, after an RTO (SHLD-29).
-      if (tcb.snd.max == tcb.snd.una && tcb.queue.size() != 0 && tcb.rto_deadline.is_never()) restart_rto(tcb);
+      if (tcb.board.empty() && tcb.queue.size() != 0 && tcb.rto_deadline.is_never()) restart_rto(tcb);
       return Output::done;
     }
-    if (const Output result = send_segment(tcb, tcb.snd.nxt, length, fin); result != Output::done) return result;
-    tcb.snd.nxt += length + (fin ? 1u : 0u);
+    if (const Output result = send_new(tcb, length, fin); result != Output::done) return result;
   }
   return Output::more;
 }
 
 // How much may go in the segment at SND.NXT: the windows, Nagle (RFC 9293 3.7.4) and sender silly-window avoidance
-// (3.8.6.2.1). `fin`: this segment is the last one.
-std::uint32_t Tcp::sendable(Tcb& tcb, bool& fin) const noexcept {
+// (3.8.6.2.1). `budget`: what congestion control leaves. `fin`: this segment is the last one.
+std::uint32_t Tcp::sendable(Tcb& tcb, std::uint32_t budget, bool& fin) const noexcept {
   const SendSpace& snd = tcb.snd;
-  const std::uint32_t position = tcb.in_flight();
+  const auto position = static_cast<std::uint32_t>(snd.nxt - snd.una);
   if (position > tcb.queue.size()) return 0;  // behind our FIN
   const std::uint32_t available = tcb.queue.size() - position;
-  // RFC 3042 limited transmit: one new segment for each of the first two duplicate ACKs.
-  const std::uint32_t limited = !tcb.is.in_recovery && tcb.dup_acks <= 2 ? tcb.dup_acks * std::uint32_t{tcb.mss} : 0;
-  const std::uint32_t congestion = tcb.cc.cwnd() + limited;
-  const std::uint32_t window = std::min(snd.wnd, congestion);
-  const std::uint32_t usable = window > position ? window - position : 0;
-  const std::uint32_t length = std::min({available, usable, std::uint32_t{tcb.mss}});
-  tcb.is.cwnd_limited = available > length && congestion <= snd.wnd && length < tcb.mss;
+  const std::uint32_t window = snd.wnd > position ? snd.wnd - position : 0;
+  const std::uint32_t length = std::min({available, window, budget, std::uint32_t{tcb.mss}});
+  tcb.is.cwnd_limited = length == budget && available > length && budget <= window && length < tcb.mss;
   fin = tcb.fin_outstanding() && length == available;
   if (length == 0 || fin) return length;
   if (length == tcb.mss) return length;                        // (1) a full segment
-  if (snd.nxt.before(snd.max)) return length;                  // sent before: not Nagle's business
   if (length == available && (!tcb.is.nagle || snd.nxt == snd.una)) return length;  // (2) all there is
   if (length >= snd.wnd_max / 2) return length;                // (3) half the largest window ever offered
   return 0;
+}
+
+Tcp::Output Tcp::send_new(Tcb& tcb, std::uint32_t length, bool fin) noexcept {
+  const SeqNum start = tcb.snd.nxt;
+  const SeqNum end = start + length + (fin ? 1u : 0u);
+  if (sent_.full()) return Output::no_mbuf;  // as scarce as they are, and coming back as they do
+  const bool first = tcb.board.empty();
+  if (const Output result = send_segment(tcb, start, length, fin); result != Output::done) return result;
+  POLLUX_CHECK(tcb.board.sent(sent_, start, end, now_), "record of a sent segment");
+  tcb.snd.nxt = end;
+  tcb.loss.prr.on_sent(end - start);
+  if (first) tcb.progress = now_;
+  if (tcb.rto_deadline.is_never()) arm_probe_or_rto(tcb);  // RFC 6298 5.1
+  return Output::done;
+}
+
+Tcp::Output Tcp::retransmit(Tcb& tcb, std::uint32_t index) noexcept {
+  // The path may take less than when it was first sent (RFC 1191).
+  const bool whole_fin = tcb.fin_outstanding() && sent_[index].end.after(tcb.snd.una + tcb.queue.size());
+  if (sent_[index].length() > tcb.mss + (whole_fin ? 1u : 0u) && !tcb.board.split(sent_, index, tcb.mss))
+    return Output::no_mbuf;
+  const SeqNum start = sent_[index].start;
+  const SeqNum data_end = seq_min(sent_[index].end, tcb.snd.una + tcb.queue.size());
+  const bool fin = sent_[index].end.after(data_end);
+  const auto length = static_cast<std::uint32_t>(data_end - start);
+  if (const Output result = send_segment(tcb, start, length, fin); result != Output::done) return result;
+  tcb.board.sent_again(sent_, index, now_);
+  tcb.loss.prr.on_sent(sent_[index].length());
+  if (tcb.rto_deadline.is_never()) restart_rto(tcb);
+  return Output::done;
 }
 
 Tcp::Output Tcp::send_segment(Tcb& tcb, SeqNum seq, std::uint32_t length, bool fin) noexcept {
@@ -172,16 +216,9 @@ Tcp::Output Tcp::send_segment(Tcb& tcb, SeqNum seq, std::uint32_t length, bool f
   } else {
     counters_.add(Counter::tcp_out_segs);
     counters_.add(Counter::tcp_out_bytes, length);
-    if (!tcb.is.rtt_timing) {
-      tcb.is.rtt_timing = true;
-      tcb.rtt_seq = end;
-      tcb.rtt_start = now_;
-    }
   }
-  if (tcb.snd.max == tcb.snd.una && !tcb.is.probe_due) tcb.progress = now_;
   tcb.snd.max = seq_max(tcb.snd.max, end);
-  tcb.last_sent = now_;
-  if (tcb.rto_deadline.is_never()) restart_rto(tcb);  // RFC 6298 5.1
+  tcb.last_sent_ms = now_ms();
   return transmit(tcb, std::move(packet), fields);
 }
 
@@ -192,8 +229,23 @@ Tcp::Output Tcp::send_empty(Tcb& tcb, SeqNum seq) noexcept {
   TcpFields fields;
   fields.sequence = seq;
   fields.flags.bits = TcpFlags::ack;
+  if (tcb.is.sack) add_sacks(tcb, fields);
   counters_.add(Counter::tcp_out_segs);
   return transmit(tcb, std::move(packet), fields);
+}
+
+// RFC 2018 4, RFC 2883 4: the duplicate if there was one, then the stretches above the gap, the latest arrival first.
+void Tcp::add_sacks(Tcb& tcb, TcpFields& fields) noexcept {
+  TcpOptionValues& options = fields.options;
+  const std::size_t room = tcb.is.timestamps ? 3 : 4;
+  if (tcb.is.dsack_due) {
+    options.sacks[options.sack_count++] = tcb.dsack;
+    tcb.is.dsack_due = false;
+  }
+  if (!tcb.out_of_order.empty())
+    options.sack_count = static_cast<std::uint8_t>(
+        options.sack_count +
+        tcb.out_of_order.latest(out_of_order_, std::span(options.sacks).subspan(options.sack_count, room - options.sack_count)));
 }
 
 Tcp::Output Tcp::send_syn(Tcb& tcb) noexcept {
@@ -208,18 +260,13 @@ Tcp::Output Tcp::send_syn(Tcb& tcb) noexcept {
   fields.options.mss = local_mss(tcb);
   fields.options.has_window_scale = tcb.is.window_scaling;
   fields.options.window_scale = receive_scale(*tcb.options);
+  fields.options.sack_permitted = tcb.is.sack;
   // RFC 7323 2.2: the window of a SYN is not scaled.
   const std::uint32_t window = std::min(free_receive_space(tcb), 0xffffu);
   tcb.rcv.edge = tcb.rcv.nxt + window;
   fields.window = static_cast<std::uint16_t>(window);
   counters_.add(tcb.snd.max == tcb.snd.iss ? Counter::tcp_out_segs : Counter::tcp_retrans_segs);
-  if (tcb.snd.max == tcb.snd.iss) {
-    tcb.is.rtt_timing = true;
-    tcb.rtt_seq = tcb.snd.iss + 1;
-    tcb.rtt_start = tcb.progress = now_;
-  } else {
-    tcb.is.rtt_timing = false;  // Karn
-  }
+  if (tcb.snd.max == tcb.snd.iss) tcb.progress = now_;
   tcb.snd.nxt = tcb.snd.max = tcb.snd.iss + 1;
   if (tcb.rto_deadline.is_never()) restart_rto(tcb);
   fields.acknowledgment = answer ? tcb.rcv.nxt : SeqNum();

@@ -21,6 +21,13 @@ void Tcp::deliver(Tcb& tcb, Packet payload) noexcept {
   tcb.handler->on_data(conn, Bytes(std::move(payload), &ledger_, conn.handle()));
 }
 
+// Windows that were promised while there was room may together exceed the pool. Then data in order is dropped too (the
+// peer sends it again), before ACKs find no mbuf to arrive in: only they give mbufs back.
+bool Tcp::must_refuse_text(const Tcb& tcb) const noexcept {
+  if (!pool_low_) [[likely]] return false;
+  return pool_starved_ || tcb.rcv.kept + tcb.queue.size() > 2u * tcb.advertised_mss;
+}
+
 DropReason Tcp::queue_out_of_order(Tcb& tcb, Segment& seg) noexcept {
   // RFC 5681 4.2: a duplicate ACK for each, so that the sender can count three.
   constexpr std::uint8_t dup_acks_max = 32;
@@ -32,9 +39,19 @@ DropReason Tcp::queue_out_of_order(Tcb& tcb, Segment& seg) noexcept {
                                               options_.out_of_order_segments_max, overlapped);
   if (overlapped) counters_.add(Counter::tcp_ofo_merge);
   if (result == OutOfOrderQueue::Insert::refused) return DropReason::tcp_queue_limit;
-  if (result == OutOfOrderQueue::Insert::duplicate) return DropReason::tcp_duplicate_data;
+  if (result == OutOfOrderQueue::Insert::duplicate) {
+    note_duplicate(tcb, seg);
+    return DropReason::tcp_duplicate_data;
+  }
   counters_.add(Counter::tcp_ofo_queue);
   return DropReason::none;
+}
+
+// RFC 2883: the next ACK says what arrived twice.
+void Tcp::note_duplicate(Tcb& tcb, const Segment& seg) noexcept {
+  if (!tcb.is.sack || seg.length == 0) return;
+  tcb.is.dsack_due = true;
+  tcb.dsack = {seg.seq, seg.seq + seg.length};
 }
 
 std::uint32_t Tcp::free_receive_space(const Tcb& tcb) const noexcept {

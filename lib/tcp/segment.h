@@ -18,6 +18,7 @@ struct Segment {
   bool has_timestamp = false;
   std::uint32_t ts_value = 0;
   std::uint32_t ts_echo = 0;
+  const TcpOptionValues* options = nullptr;  ///< all options, where there are more than a timestamp
   Packet payload;            ///< `length` octets; null when there are none or once they are taken
 
   /// SEG.LEN: payload plus SYN and FIN (RFC 9293 3.4).

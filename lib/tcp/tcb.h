@@ -13,7 +13,9 @@
 #include "pollux/tcp/flow_key.h"
 #include "pollux/tcp/options.h"
 #include "pollux/tcp/out_of_order_queue.h"
+#include "pollux/tcp/recovery.h"
 #include "pollux/tcp/rtt_estimator.h"
+#include "pollux/tcp/scoreboard.h"
 #include "pollux/tcp/send_queue.h"
 #include "pollux/timer/timer_wheel.h"
 
@@ -22,7 +24,7 @@ namespace pollux {
 /// Send sequence space, RFC 9293 figure 3.
 struct SendSpace {
   SeqNum una;            ///< oldest unacknowledged
-  SeqNum nxt;            ///< next to send; goes back to una on a retransmission timeout
+  SeqNum nxt;            ///< next to send for the first time (a SYN: to una again when it is repeated)
   SeqNum max;            ///< highest ever sent plus one: what an ACK may acknowledge
   SeqNum iss;
   std::uint32_t wnd = 0;      ///< the peer's window, scaled
@@ -47,7 +49,9 @@ struct TcbFlags {
   bool ack_pending : 1 = false;      ///< an ACK is owed, by the delayed-ACK deadline at the latest
   bool probe_due : 1 = false;        ///< send a zero-window probe
   bool keepalive_due : 1 = false;    ///< send a keepalive probe
-  bool retransmit_due : 1 = false;   ///< send the segment at una (fast retransmit, partial ACK)
+  bool tail_probe_due : 1 = false;   ///< send a tail loss probe (RFC 8985 7.3)
+  bool dsack_due : 1 = false;        ///< report `dsack` in the next ACK (RFC 2883)
+  bool sack : 1 = false;             ///< negotiated (RFC 2018 2)
   bool fin_queued : 1 = false;       ///< the application closed its sending side
   bool app_closed : 1 = false;       ///< close(): no more on_data
   bool active_open : 1 = false;      ///< RFC 9293 MUST-11
@@ -56,14 +60,18 @@ struct TcbFlags {
   bool window_scaling : 1 = false;   ///< negotiated (RFC 7323 2.2)
   bool nagle : 1 = false;
   bool keepalive : 1 = false;
-  bool rtt_timing : 1 = false;       ///< one segment is being timed
-  bool in_recovery : 1 = false;      ///< RFC 6582 fast recovery
   bool cwnd_limited : 1 = false;     ///< cwnd, not the application or the peer, stopped the last output
   bool defunct : 1 = false;          ///< closed; waits for flush to free it
   bool connected : 1 = false;        ///< on_connected was called
   bool soft_error_told : 1 = false;  ///< R1 was reported for this outage
-  bool recover_valid : 1 = false;    ///< `recover` bars another fast retransmit until it is passed (RFC 6582 3.2)
   bool peer_fin_known : 1 = false;   ///< a FIN arrived ahead of missing data, at `peer_fin`
+};
+
+/// What the retransmission deadline stands for.
+enum class TimerKind : std::uint8_t {
+  retransmission,  ///< RFC 6298; also persist and the handshake
+  tail_probe,      ///< RFC 8985 7.2
+  reordering,      ///< RFC 8985 6.3
 };
 
 struct Tcb : TimerNode {
@@ -72,12 +80,13 @@ struct Tcb : TimerNode {
   TcpState state = TcpState::closed;
   std::uint8_t send_scale = 0;       ///< shift of windows the peer sends
   std::uint8_t recv_scale = 0;       ///< shift of windows we send
-  std::uint8_t dup_acks = 0;         ///< consecutive duplicates received
   std::uint8_t dup_acks_due = 0;     ///< duplicates to send in the next flush (RFC 5681 4.2: one per segment)
   std::uint8_t backoff = 0;          ///< doublings of the RTO
   std::uint8_t retries = 0;          ///< of the segment at una, or unanswered probes
   std::uint8_t keepalives_sent = 0;
+  TimerKind timer_kind = TimerKind::retransmission;
   TcbFlags is;
+  std::uint8_t tos = 0;
   std::uint16_t advertised_mss = 0;  ///< the MSS we offered, options deducted
   std::uint16_t mss = 0;             ///< payload octets of a full segment to send, options deducted
   std::uint16_t recv_mss = 0;        ///< what we take for a full-sized segment from the peer: the largest seen
@@ -90,11 +99,11 @@ struct Tcb : TimerNode {
   std::uint64_t user_data = 0;
   RouteCache route;
   std::uint32_t next_dirty = Slab<int>::nil;
-  TimePoint last_received;           ///< for keepalive
-  TimePoint last_sent;               ///< of data, for the idle restart (RFC 5681 4.1)
+  std::uint32_t last_received_ms = 0;  ///< an acceptable segment: for keepalive, and the age of ts_recent
+  std::uint32_t last_sent_ms = 0;      ///< data: for the idle restart (RFC 5681 4.1)
 
   // --- timers; never() when off. TimerNode holds the earliest or an earlier moment.
-  TimePoint rto_deadline = TimePoint::never();         ///< retransmission, persist or handshake
+  TimePoint rto_deadline = TimePoint::never();         ///< what timer_kind says
   TimePoint ack_deadline = TimePoint::never();         ///< delayed ACK
   TimePoint idle_deadline = TimePoint::never();        ///< keepalive, or FIN-WAIT-2 of an abandoned connection
   TimePoint progress;                ///< when the oldest outstanding octet was first sent or una last moved
@@ -102,23 +111,25 @@ struct Tcb : TimerNode {
   // --- round trips and congestion
   CongestionControl cc;
   RttEstimator rtt;
-  SeqNum recover;                    ///< RFC 6582
-  SeqNum rtt_seq;                    ///< the timed segment's end
-  TimePoint rtt_start;
+  Scoreboard board;
+  LossRecovery loss;
 
   // --- rare
-  std::uint32_t ts_recent_ms = 0;    ///< when ts_recent was set, for the 24-day rule (RFC 7323 5.5)
   std::uint32_t hash = 0;
   OutOfOrderQueue out_of_order;
   SeqNum peer_fin;
-  const TcpConnOptions* options = nullptr;  ///< interned
+  SackBlock dsack;
   std::uint32_t user_timeout_ms = 0;
+  const TcpConnOptions* options = nullptr;  ///< interned
   SlabHandle listener;               ///< while SYN-RECEIVED from a passive open
-  std::uint8_t tos = 0;
 
   bool synchronized() const noexcept { return state >= TcpState::established; }
-  /// Octets between SND.UNA and SND.NXT.
-  std::uint32_t in_flight() const noexcept { return static_cast<std::uint32_t>(snd.nxt - snd.una); }
+  /// Octets believed to be in the network: RFC 6675's pipe; without SACK each duplicate ACK stands for a segment.
+  std::uint32_t in_flight() const noexcept {
+    const std::uint32_t pipe = board.in_flight();
+    const std::uint32_t arrived = loss.dup_acks * std::uint32_t{mss};
+    return pipe > arrived ? pipe - arrived : 0;
+  }
   /// Our FIN is queued and not acknowledged: it belongs behind the last octet.
   bool fin_outstanding() const noexcept {
     return is.fin_queued && (state == TcpState::fin_wait_1 || state == TcpState::closing || state == TcpState::last_ack);

@@ -44,6 +44,7 @@ Result<void> check_options(const TcpOptions& o) {
   if (o.ephemeral_port_first == 0 || o.ephemeral_port_first > o.ephemeral_port_last)
     return bad("ephemeral_port_first: expected 1 to ephemeral_port_last");
   if (o.out_of_order_total_max == 0) return bad("out_of_order_total_max: expected at least 1");
+  if (o.outstanding_segments_max == 0) return bad("outstanding_segments_max: expected at least 1");
   return check(o.conn);
 }
 
@@ -56,12 +57,14 @@ Tcp::Tcp(const TcpOptions& options, const TcpSecrets& secrets, Ip& ip, PacketPoo
       counters_(counters),
       rng_(rng),
       now_(now),
+      now_ms_(static_cast<std::uint32_t>(now.ms())),
       tcbs_(options.connections_max),
       time_wait_(options.time_wait_max),
       flows_(options.connections_max + options.time_wait_max),
       listeners_(options.listeners_max),
       listener_index_(options.listeners_max),
       out_of_order_(options.out_of_order_total_max),
+      sent_(options.outstanding_segments_max),
       timers_(now),
       pool_checked_at_(now) {
   ledger_.release = on_charge_released;
@@ -72,6 +75,7 @@ Tcp::~Tcp() {
   tcbs_.for_each([this](std::uint32_t, Tcb& tcb) {
     timers_.cancel(tcb);
     tcb.out_of_order.clear(out_of_order_);
+    tcb.board.clear(sent_);
   });
 }
 
@@ -144,6 +148,7 @@ Result<TcpConn> Tcp::connect(const TcpConnectOptions& options, TcpHandler& handl
   tcb->is.active_open = true;
   tcb->is.timestamps = (*conn)->timestamps;        // offered; the SYN's answer decides
   tcb->is.window_scaling = (*conn)->window_scaling;
+  tcb->is.sack = (*conn)->sack;
   tcb->rcv.edge = tcb->rcv.nxt;
   counters_.add(Counter::tcp_active_opens);
   mark_dirty(*tcb);
@@ -191,7 +196,8 @@ Tcb* Tcp::create(const FlowKey& key, std::uint32_t hash, TcpHandler& handler, co
   tcb.user_timeout_ms = static_cast<std::uint32_t>(options.user_timeout.ms());
   tcb.snd.iss = initial_sequence(key, tcb.ts_offset);
   tcb.snd.una = tcb.snd.nxt = tcb.snd.max = tcb.snd.iss;
-  tcb.last_received = tcb.last_sent = tcb.progress = now_;
+  tcb.last_received_ms = tcb.last_sent_ms = now_ms();
+  tcb.progress = now_;
   return &tcb;
 }
 
@@ -227,17 +233,26 @@ void Tcp::leave_half_open(Tcb& tcb) noexcept {
   tcb.listener = {};
 }
 
+// RFC 6928 2
+std::uint32_t Tcp::initial_window(const Tcb& tcb) const noexcept {
+  return std::min<std::uint32_t>(options_.initial_window_segments * std::uint32_t{tcb.mss},
+                                 std::max<std::uint32_t>(2u * tcb.mss, 14600));
+}
+
 void Tcp::established(Tcb& tcb) noexcept {
   leave_half_open(tcb);
   tcb.state = TcpState::established;
   if (tcb.retries != 0) tcb.rtt.note_lost_syn();
   tcb.retries = tcb.backoff = 0;
   // RFC 6298 5.7: after a lost SYN the first data segments start from an RTO of 3 s unless a sample came.
-  const std::uint32_t initial_window =
-      std::min<std::uint32_t>(options_.initial_window_segments * std::uint32_t{tcb.mss},
-                              std::max<std::uint32_t>(2u * tcb.mss, 14600));  // RFC 6928 2
-  tcb.cc = CongestionControl(NewReno(tcb.mss, initial_window));
-  tcb.recover = tcb.snd.iss;
+  switch (tcb.options->congestion) {
+    case TcpCongestion::newreno:
+      tcb.cc = CongestionControl(NewReno(tcb.mss, initial_window(tcb)));
+      break;
+    case TcpCongestion::cubic:
+      tcb.cc = CongestionControl(Cubic(tcb.mss, initial_window(tcb)));
+      break;
+  }
   tcb.is.connected = true;
   arm_keepalive(tcb);
   tcb.handler->on_connected(handle_of(tcb));
@@ -252,6 +267,7 @@ void Tcp::detach(Tcb& tcb) noexcept {
   timers_.cancel(tcb);
   tcb.rto_deadline = tcb.ack_deadline = tcb.idle_deadline = TimePoint::never();
   tcb.queue.clear();
+  tcb.board.clear(sent_);
   tcb.out_of_order.clear(out_of_order_);
 }
 
@@ -310,7 +326,7 @@ void Tcp::start_drain() noexcept {
 }
 
 void Tcp::abort_all(TimePoint now) noexcept {
-  now_ = now;
+  set_now(now);
   tcbs_.for_each([this](std::uint32_t, Tcb& tcb) {
     if (tcb.is.defunct) return;
     send_reset(tcb);

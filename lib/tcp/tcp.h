@@ -116,6 +116,7 @@ class Tcp {
   void detach(Tcb& tcb) noexcept;
   void enter_time_wait(Tcb& tcb) noexcept;
   void leave_half_open(Tcb& tcb) noexcept;
+  std::uint32_t initial_window(const Tcb& tcb) const noexcept;
   void established(Tcb& tcb) noexcept;
   static void on_charge_released(ChargeLedger& ledger, SlabHandle owner, std::uint32_t octets) noexcept;
 
@@ -148,23 +149,43 @@ class Tcp {
   DropReason established_input(Tcb& tcb, Segment& seg) noexcept;
   DropReason check_sequence(Tcb& tcb, Segment& seg) noexcept;
   DropReason check_reset(Tcb& tcb, const Segment& seg) noexcept;
-  DropReason check_syn(Tcb& tcb, const Segment& seg) noexcept;
+  DropReason check_syn(Tcb& tcb, Segment& seg) noexcept;
   DropReason check_ack(Tcb& tcb, const Segment& seg) noexcept;
   DropReason process_text(Tcb& tcb, Segment& seg) noexcept;
   DropReason process_fin(Tcb& tcb) noexcept;
   void challenge(Tcb& tcb) noexcept;
+  void note_received(Tcb& tcb) const noexcept {
+    tcb.last_received_ms = now_ms();
+    tcb.keepalives_sent = 0;
+  }
 
-  // ack.cc: what an acceptable ACK changes (RFC 9293 3.10.7.4 fifth, RFC 5681, RFC 6298, RFC 6582)
+  // ack.cc: what an acceptable ACK changes (RFC 9293 3.10.7.4 fifth, RFC 6298)
   void update_window(Tcb& tcb, const Segment& seg) noexcept;
-  void acknowledged(Tcb& tcb, const Segment& seg) noexcept;
-  void duplicate_ack(Tcb& tcb) noexcept;
-  void update_recovery(Tcb& tcb, std::uint32_t acked) noexcept;
-  void sample_rtt(Tcb& tcb, const Segment& seg) noexcept;
+  void process_ack(Tcb& tcb, const Segment& seg) noexcept;
+  bool take_sacks(Tcb& tcb, const Segment& seg, Delivery& delivery) noexcept;
+  void sample_rtt(Tcb& tcb, const Segment& seg, const Delivery& delivery) noexcept;
+  void sample_handshake_rtt(Tcb& tcb) noexcept;
   void our_fin_acknowledged(Tcb& tcb) noexcept;
+
+  // recovery.cc: loss detection and recovery (RFC 5681, 6582, 6675, 8985, 9937)
+  struct AckEvent {
+    Delivery delivery;
+    std::uint32_t acked = 0;  ///< octets by which SND.UNA advanced
+    bool duplicate = false;   ///< RFC 5681 2
+    bool dsack = false;
+  };
+  void update_recovery(Tcb& tcb, AckEvent& event) noexcept;
+  bool detect_loss(Tcb& tcb, AckEvent& event) noexcept;
+  bool detect_loss_by_duplicates(Tcb& tcb, AckEvent& event) noexcept;
+  void enter_recovery(Tcb& tcb, const AckEvent& event) noexcept;
+  void check_tail_probe(Tcb& tcb, const AckEvent& event) noexcept;
+  void on_reordering_timeout(Tcb& tcb) noexcept;
 
   // receive.cc: delivery, out-of-order data, the window we advertise
   void deliver(Tcb& tcb, Packet payload) noexcept;
+  bool must_refuse_text(const Tcb& tcb) const noexcept;
   DropReason queue_out_of_order(Tcb& tcb, Segment& seg) noexcept;
+  static void note_duplicate(Tcb& tcb, const Segment& seg) noexcept;
   std::uint32_t free_receive_space(const Tcb& tcb) const noexcept;
   std::uint16_t advertise(Tcb& tcb) noexcept;
   void consider_window_update(Tcb& tcb) noexcept;
@@ -176,11 +197,15 @@ class Tcp {
   Output output(Tcb& tcb) noexcept;
   Output output_repair(Tcb& tcb) noexcept;
   Output output_data(Tcb& tcb) noexcept;
-  std::uint32_t sendable(Tcb& tcb, bool& fin) const noexcept;
+  Output retransmit(Tcb& tcb, std::uint32_t index) noexcept;
+  Output send_tail_probe(Tcb& tcb) noexcept;
+  std::uint32_t sendable(Tcb& tcb, std::uint32_t budget, bool& fin) const noexcept;
+  Output send_new(Tcb& tcb, std::uint32_t length, bool fin) noexcept;
   Output send_segment(Tcb& tcb, SeqNum seq, std::uint32_t length, bool fin) noexcept;
   Output send_empty(Tcb& tcb, SeqNum seq) noexcept;
   Output send_syn(Tcb& tcb) noexcept;
   void stamp(const Tcb& tcb, TcpFields& fields) const noexcept;
+  void add_sacks(Tcb& tcb, TcpFields& fields) noexcept;
   Output transmit(Tcb& tcb, Packet packet, TcpFields& fields) noexcept;
   Output hand_over(Tcb& tcb, Packet packet, const TcpFields& fields) noexcept;
   void finish_segment(Packet packet, const TcpFields& fields, const IpSend& send, RouteCache& route) noexcept;
@@ -193,10 +218,18 @@ class Tcp {
   void on_retransmission_timeout(Tcb& tcb) noexcept;
   void on_idle_timeout(Tcb& tcb) noexcept;
   void restart_rto(Tcb& tcb) noexcept;
+  void arm_probe_or_rto(Tcb& tcb) noexcept;
+  static Duration probe_timeout(const Tcb& tcb) noexcept;
+  void on_retransmission_timer(Tcb& tcb) noexcept;
   Duration current_rto(const Tcb& tcb) const noexcept;
   void arm_keepalive(Tcb& tcb) noexcept;
   RttLimits rtt_limits() const noexcept { return {options_.rto_initial, options_.rto_min, options_.rto_max}; }
-  std::uint32_t now_ms() const noexcept { return static_cast<std::uint32_t>(now_.ms()); }
+  std::uint32_t now_ms() const noexcept { return now_ms_; }
+  void set_now(TimePoint now) noexcept {
+    if (now == now_) return;
+    now_ = now;
+    now_ms_ = static_cast<std::uint32_t>(now.ms());
+  }
 
   TcpOptions options_;
   TcpSecrets secrets_;
@@ -205,6 +238,7 @@ class Tcp {
   Counters& counters_;
   Rng& rng_;
   TimePoint now_;
+  std::uint32_t now_ms_;
 
   Slab<Tcb> tcbs_;
   TimeWaitTable time_wait_;
@@ -212,6 +246,7 @@ class Tcp {
   Slab<Listener> listeners_;
   HashIndex listener_index_;      // by port
   OutOfOrderSlab out_of_order_;
+  SentSlab sent_;
   TimerWheel timers_;
   Ledger ledger_;
   std::vector<std::unique_ptr<const TcpConnOptions>> option_sets_;
@@ -223,7 +258,8 @@ class Tcp {
   TimePoint blocked_until_;       // no mbufs: flush waits this long before it tries again
   TimePoint pool_checked_at_;
   bool timers_pending_ = false;   // the last advance() ran out of budget
-  bool pool_low_ = false;
+  bool pool_low_ = false;         // below 1/8: a connection gets what it needs to go on, no more
+  bool pool_starved_ = false;     // below 1/32: what is left is for ACKs, headers and the receive ring
   bool draining_ = false;
   std::int64_t challenge_second_ = -1;
   std::uint32_t challenges_this_second_ = 0;

@@ -23,7 +23,28 @@ void Tcp::restart_rto(Tcb& tcb) noexcept {
   // The user timeout ends the connection on time, not at the retransmission after it.
   if (tcb.user_timeout_ms != 0)
     when = std::min(when, std::max(tcb.progress + Duration::from_ms(tcb.user_timeout_ms), now_ + TimerWheel::tick));
+  tcb.timer_kind = TimerKind::retransmission;
   set_deadline(tcb, tcb.rto_deadline, when);
+}
+
+// RFC 8985 7.2: a tail loss probe comes before the timeout when an undisturbed flight's last ACKs stay away.
+void Tcp::arm_probe_or_rto(Tcb& tcb) noexcept {
+  restart_rto(tcb);
+  const bool wanted = tcb.is.sack && tcb.synchronized() && tcb.loss.mode == RecoveryMode::open && !tcb.loss.probe_sent &&
+                      tcb.board.sacked() == 0 && tcb.backoff == 0 && tcb.rtt.has_sample() && tcb.snd.wnd != 0;
+  if (!wanted) return;
+  const TimePoint probe_at = now_ + probe_timeout(tcb);
+  if (probe_at >= tcb.rto_deadline) return;
+  tcb.timer_kind = TimerKind::tail_probe;
+  set_deadline(tcb, tcb.rto_deadline, probe_at);
+}
+
+Duration Tcp::probe_timeout(const Tcb& tcb) noexcept {
+  constexpr Duration probe_min = Duration::from_ms(2);
+  constexpr Duration peer_delayed_ack_max = Duration::from_ms(200);  // RFC 8985 7.2 TLP.max_ack_delay
+  const Duration timeout = std::max(tcb.rtt.srtt() * 2, probe_min);
+  // Less than two full segments may wait for the peer's delayed ACK.
+  return tcb.board.outstanding() < 2u * tcb.mss ? timeout + peer_delayed_ack_max : timeout;
 }
 
 void Tcp::arm_keepalive(Tcb& tcb) noexcept {
@@ -35,7 +56,7 @@ void Tcp::arm_keepalive(Tcb& tcb) noexcept {
 }
 
 void Tcp::advance(TimePoint now) noexcept {
-  now_ = now;
+  set_now(now);
   std::uint32_t budget = timers_per_advance;
   while (budget > 0 && time_wait_.oldest() != TimeWaitTable::nil && time_wait_[time_wait_.oldest()].expiry <= now) {
     const std::uint32_t index = time_wait_.oldest();
@@ -67,7 +88,7 @@ void Tcp::on_timer(Tcb& tcb) noexcept {
   }
   if (tcb.rto_deadline <= now_) {
     tcb.rto_deadline = TimePoint::never();
-    on_retransmission_timeout(tcb);
+    on_retransmission_timer(tcb);
     if (tcb.state == TcpState::closed) return;
   }
   if (tcb.idle_deadline <= now_) {
@@ -79,8 +100,33 @@ void Tcp::on_timer(Tcb& tcb) noexcept {
   if (!next.is_never()) timers_.arm(tcb, next);
 }
 
+void Tcp::on_retransmission_timer(Tcb& tcb) noexcept {
+  switch (tcb.timer_kind) {
+    case TimerKind::tail_probe: {
+      // Data that was sent since has its own right to two round trips.
+      constexpr Duration stamp_resolution = Duration::from_ms(1);
+      const TimePoint due = now_ - Duration::from_ms(now_ms() - tcb.last_sent_ms) + stamp_resolution + probe_timeout(tcb);
+      restart_rto(tcb);
+      if (due > now_ && due < tcb.rto_deadline) {
+        tcb.timer_kind = TimerKind::tail_probe;
+        set_deadline(tcb, tcb.rto_deadline, due);
+        return;
+      }
+      tcb.is.tail_probe_due = true;
+      mark_dirty(tcb);
+      return;
+    }
+    case TimerKind::reordering:
+      on_reordering_timeout(tcb);
+      return;
+    case TimerKind::retransmission:
+      on_retransmission_timeout(tcb);
+      return;
+  }
+}
+
 void Tcp::on_retransmission_timeout(Tcb& tcb) noexcept {
-  const bool nothing_outstanding = tcb.snd.max == tcb.snd.una;
+  const bool nothing_outstanding = tcb.board.empty();
   // A closed window is probed (RFC 9293 3.8.6.1), with data outstanding or not; a stalled window is overridden.
   const bool persist = tcb.synchronized() && tcb.queue.size() != 0 && (nothing_outstanding || tcb.snd.wnd == 0);
   const std::uint8_t retries_max = tcb.state == TcpState::syn_sent       ? options_.syn_retries_max
@@ -107,16 +153,20 @@ void Tcp::on_retransmission_timeout(Tcb& tcb) noexcept {
   } else {
     counters_.add(Counter::tcp_timeouts);
     if (tcb.synchronized()) {
-      const auto in_flight = static_cast<std::uint32_t>(tcb.snd.max - tcb.snd.una);
-      tcb.cc.on_timeout({.in_flight = in_flight, .now = now_}, tcb.retries == 1);
-      tcb.recover = tcb.snd.max;  // RFC 6582 4: no fast retransmit for what this repairs
-      tcb.is.recover_valid = true;
-      tcb.is.in_recovery = false;
-      tcb.is.retransmit_due = false;
-      tcb.dup_acks = 0;
+      LossRecovery& loss = tcb.loss;
+      tcb.cc.on_timeout({.in_flight = tcb.board.outstanding(), .now = now_}, tcb.retries == 1);
+      // RFC 2018 8: a peer whose first missing octet is one it had SACKed has thrown data away.
+      const bool reneged = !tcb.board.empty() && sent_[tcb.board.first()].sacked;
+      tcb.board.mark_all_lost(sent_, reneged);
+      loss.recover = tcb.snd.max;  // RFC 6582 4: no fast retransmit for what this repairs
+      loss.recover_valid = true;
+      loss.mode = RecoveryMode::loss;
+      loss.dup_acks = 0;
+      loss.probe_sent = false;
+      tcb.is.tail_probe_due = false;
+    } else {
+      tcb.snd.nxt = tcb.snd.una;
     }
-    tcb.is.rtt_timing = false;     // Karn (MUST-18)
-    tcb.snd.nxt = tcb.snd.una;
   }
   constexpr std::uint8_t backoff_max = 20;  // rto_max caps it long before
   tcb.backoff = std::min<std::uint8_t>(static_cast<std::uint8_t>(tcb.backoff + 1), backoff_max);
@@ -132,12 +182,12 @@ void Tcp::on_idle_timeout(Tcb& tcb) noexcept {
   }
   if (!tcb.is.keepalive) return;
   // RFC 9293 MUST-26: only when nothing is outstanding and nothing arrived within the interval.
-  const TimePoint due = tcb.last_received + tcb.options->keepalive_idle;
+  const TimePoint due = now_ - Duration::from_ms(now_ms() - tcb.last_received_ms) + tcb.options->keepalive_idle;
   if (tcb.keepalives_sent == 0 && due > now_) {
     set_deadline(tcb, tcb.idle_deadline, due);
     return;
   }
-  if (tcb.snd.max != tcb.snd.una || tcb.queue.size() != 0) {
+  if (!tcb.board.empty() || tcb.queue.size() != 0) {
     set_deadline(tcb, tcb.idle_deadline, now_ + tcb.options->keepalive_idle);
     return;
   }

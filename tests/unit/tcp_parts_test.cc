@@ -1,6 +1,7 @@
 // TCP's parts on their own: round trips, NewReno, flow keys, TIME-WAIT's table.
 #include <gtest/gtest.h>
 
+#include <algorithm>
 #include <set>
 #include <vector>
 
@@ -53,11 +54,11 @@ TEST(RttEstimator, LostSynRaisesTheFirstTimeoutToThreeSeconds) {
   EXPECT_EQ(rtt.rto(limits), Duration::from_ms(300));
 }
 
-// --- RFC 5681, RFC 6582 --------------------------------------------------------------------------------------
+// --- RFC 5681 ------------------------------------------------------------------------------------------------
 
 constexpr std::uint32_t mss = 1000;
 
-CcAck limited_ack(std::uint32_t acked) { return {.acked = acked, .in_flight = 0, .window_limited = true, .now = {}}; }
+CcAck limited_ack(std::uint32_t acked) { return {.acked = acked, .window_limited = true}; }
 
 TEST(NewReno, SlowStartGrowsByWhatWasAcknowledgedUpToTwoSegments) {
   CongestionControl cc(NewReno(mss, 10 * mss));
@@ -71,13 +72,13 @@ TEST(NewReno, SlowStartGrowsByWhatWasAcknowledgedUpToTwoSegments) {
 
 TEST(NewReno, AnApplicationThatDoesNotFillTheWindowDoesNotGrowIt) {
   CongestionControl cc(NewReno(mss, 10 * mss));
-  for (int i = 0; i < 100; ++i) cc.on_ack({.acked = mss, .in_flight = mss, .window_limited = false, .now = {}});
+  for (int i = 0; i < 100; ++i) cc.on_ack({.acked = mss, .window_limited = false});
   EXPECT_EQ(cc.cwnd(), 10 * mss);
 }
 
 TEST(NewReno, CongestionAvoidanceAddsOneSegmentPerWindow) {
   CongestionControl cc(NewReno(mss, 10 * mss));
-  cc.on_timeout({.in_flight = 10 * mss, .now = {}}, true);  // ssthresh 5 segments
+  cc.on_timeout({.in_flight = 10 * mss}, true);  // ssthresh 5 segments
   for (int i = 0; i < 4; ++i) cc.on_ack(limited_ack(mss));
   EXPECT_EQ(cc.cwnd(), 5 * mss);
   for (int i = 0; i < 4; ++i) cc.on_ack(limited_ack(mss));
@@ -88,36 +89,155 @@ TEST(NewReno, CongestionAvoidanceAddsOneSegmentPerWindow) {
 
 TEST(NewReno, TimeoutFallsToOneSegmentAndHoldsSsthreshWhenRepeated) {
   CongestionControl cc(NewReno(mss, 10 * mss));
-  cc.on_timeout({.in_flight = 8 * mss, .now = {}}, true);
+  cc.on_timeout({.in_flight = 8 * mss}, true);
   EXPECT_EQ(cc.cwnd(), mss);
   EXPECT_EQ(cc.ssthresh(), 4 * mss);
-  cc.on_timeout({.in_flight = mss, .now = {}}, false);
+  cc.on_timeout({.in_flight = mss}, false);
   EXPECT_EQ(cc.ssthresh(), 4 * mss);
-  cc.on_timeout({.in_flight = mss, .now = {}}, true);
+  cc.on_timeout({.in_flight = mss}, true);
   EXPECT_EQ(cc.ssthresh(), 2 * mss);  // never below two segments
 }
 
-TEST(NewReno, FastRecoveryInflatesDeflatesAndEnds) {
+TEST(NewReno, CongestionHalvesWhatWasInFlight) {
   CongestionControl cc(NewReno(mss, 20 * mss));
-  cc.on_recovery_enter({.in_flight = 20 * mss, .now = {}});
+  cc.on_congestion({.in_flight = 20 * mss});
   EXPECT_EQ(cc.ssthresh(), 10 * mss);
-  EXPECT_EQ(cc.cwnd(), 13 * mss);
-  cc.on_recovery_dup_ack();
-  EXPECT_EQ(cc.cwnd(), 14 * mss);
-  cc.on_recovery_partial_ack(limited_ack(3 * mss));  // 14 - 3 + 1
-  EXPECT_EQ(cc.cwnd(), 12 * mss);
-  cc.on_recovery_exit({.in_flight = 4 * mss, .now = {}});
-  EXPECT_EQ(cc.cwnd(), 5 * mss);  // min(ssthresh, flight + 1): no burst
+  EXPECT_EQ(cc.cwnd(), 20 * mss);  // proportional rate reduction takes it down
+  cc.set_cwnd(10 * mss);
+  EXPECT_EQ(cc.cwnd(), 10 * mss);
 }
 
 TEST(NewReno, IdleRestartReturnsToTheInitialWindowOnly) {
   CongestionControl cc(NewReno(mss, 10 * mss));
   for (int i = 0; i < 50; ++i) cc.on_ack(limited_ack(2 * mss));
-  cc.on_idle_restart();
+  cc.on_idle_restart(10 * mss);
   EXPECT_EQ(cc.cwnd(), 10 * mss);
-  cc.on_timeout({.in_flight = 10 * mss, .now = {}}, true);
-  cc.on_idle_restart();
+  cc.on_timeout({.in_flight = 10 * mss}, true);
+  cc.on_idle_restart(10 * mss);
   EXPECT_EQ(cc.cwnd(), mss);
+}
+
+// --- RFC 9438 ------------------------------------------------------------------------------------------------
+
+// Feeds one window of acknowledgments every `rtt_ms`; returns the windows seen, in segments, one a round trip.
+std::vector<double> run_cubic(CongestionControl& cc, int rounds, std::int64_t rtt_ms, std::int64_t& now_ms) {
+  std::vector<double> windows;
+  for (int i = 0; i < rounds; ++i) {
+    now_ms += rtt_ms;
+    for (std::uint32_t left = cc.cwnd(); left > 0;) {
+      const std::uint32_t acked = std::min(left, mss);
+      cc.on_ack({.acked = acked, .window_limited = true, .srtt = Duration::from_ms(rtt_ms),
+                 .now = TimePoint::from_ns(now_ms * 1'000'000)});
+      left -= acked;
+    }
+    windows.push_back(cc.cwnd() / double{mss});
+  }
+  return windows;
+}
+
+TEST(Cubic, MultiplicativeDecreaseIsSevenTenths) {
+  CongestionControl cc(Cubic(mss, 100 * mss));
+  cc.on_congestion({.in_flight = 100 * mss});
+  EXPECT_EQ(cc.ssthresh(), 70 * mss);
+}
+
+TEST(Cubic, ReturnsToTheOldMaximumAfterKSecondsAndPlateausThere) {
+  CongestionControl cc(Cubic(mss, 1000 * mss));
+  cc.on_congestion({.in_flight = 1000 * mss});
+  cc.set_cwnd(cc.ssthresh());
+  std::int64_t now_ms = 0;
+  const auto windows = run_cubic(cc, 200, 100, now_ms);
+  // K = cbrt(300 / 0.4) = 9.09 s: 91 round trips of 100 ms.
+  EXPECT_LT(windows[40], 985);
+  EXPECT_NEAR(windows[90], 1000, 5);
+  EXPECT_NEAR(windows[80], 1000, 8);   // the plateau
+  EXPECT_NEAR(windows[105], 1000, 15);
+  EXPECT_GT(windows[180], 1100);       // and the search beyond it
+  for (std::size_t i = 1; i < windows.size(); ++i) EXPECT_GE(windows[i], windows[i - 1]);
+}
+
+TEST(Cubic, FastConvergenceGivesUpRoom) {
+  CongestionControl cc(Cubic(mss, 1000 * mss));
+  cc.on_congestion({.in_flight = 1000 * mss});
+  cc.set_cwnd(cc.ssthresh());              // 700, w_max 1000
+  cc.on_congestion({.in_flight = 700 * mss});
+  cc.set_cwnd(cc.ssthresh());              // 490, w_max 700 * 0.85 = 595
+  std::int64_t now_ms = 0;
+  const auto windows = run_cubic(cc, 64, 100, now_ms);  // K = cbrt(105 / 0.4) = 6.4 s
+  EXPECT_NEAR(windows[63], 595, 6);
+}
+
+TEST(Cubic, AtShortRoundTripsItIsNotSlowerThanReno) {
+  // 1 ms round trips: the cubic curve is far below Reno's, so the Reno-friendly region decides (4.3).
+  CongestionControl cc(Cubic(mss, 20 * mss));
+  cc.on_congestion({.in_flight = 20 * mss});
+  cc.set_cwnd(cc.ssthresh());
+  std::int64_t now_ms = 0;
+  const auto windows = run_cubic(cc, 100, 1, now_ms);
+  // 0.53 segments a round trip until the window is back at 20, then one.
+  EXPECT_GT(windows[99], 80);
+}
+
+TEST(Cubic, TimeTheApplicationWastedDoesNotCount) {
+  CongestionControl busy(Cubic(mss, 1000 * mss)), idle(Cubic(mss, 1000 * mss));
+  for (auto* cc : {&busy, &idle}) {
+    cc->on_congestion({.in_flight = 1000 * mss});
+    cc->set_cwnd(cc->ssthresh());
+  }
+  std::int64_t now_ms = 0;
+  const double expected = run_cubic(busy, 60, 100, now_ms).back();
+  now_ms = 0;
+  run_cubic(idle, 30, 100, now_ms);
+  idle.on_ack({.acked = mss, .window_limited = false, .now = TimePoint::from_ns(now_ms * 1'000'000)});
+  now_ms += 60'000;  // a minute without enough to send
+  EXPECT_NEAR(run_cubic(idle, 30, 100, now_ms).back(), expected, 5);
+}
+
+TEST(Cubic, TimeoutStartsOverFromOneSegment) {
+  CongestionControl cc(Cubic(mss, 100 * mss));
+  cc.on_timeout({.in_flight = 100 * mss}, true);
+  EXPECT_EQ(cc.cwnd(), mss);
+  EXPECT_EQ(cc.ssthresh(), 70 * mss);
+  cc.on_timeout({.in_flight = mss}, false);
+  EXPECT_EQ(cc.ssthresh(), 70 * mss);
+}
+
+// --- RFC 9406 ------------------------------------------------------------------------------------------------
+
+// A slow start in which round `i` has round trips of rtts_ms[i]; returns the window after each round, in segments.
+std::vector<double> slow_start(const std::vector<std::int64_t>& rtts_ms) {
+  CongestionControl cc(Cubic(mss, 16 * mss));
+  std::vector<double> windows;
+  SeqNum una(0), nxt(0);
+  for (const std::int64_t rtt_ms : rtts_ms) {
+    nxt = una + cc.cwnd();
+    const SeqNum end = nxt;
+    while (una.before(end)) {
+      una += mss;
+      cc.on_ack({.acked = mss, .window_limited = true, .rtt = Duration::from_ms(rtt_ms), .srtt = Duration::from_ms(rtt_ms),
+                 .una = una, .nxt = end + (una - SeqNum(0) > 0 ? 1u : 0u)});
+    }
+    windows.push_back(cc.cwnd() / double{mss});
+  }
+  return windows;
+}
+
+TEST(HyStart, SteadyRoundTripsDoubleTheWindow) {
+  const auto windows = slow_start({50, 50, 50, 50});
+  EXPECT_NEAR(windows[3], 256, 2);
+}
+
+TEST(HyStart, GrowingRoundTripsEndTheDoublingThenSlowStart) {
+  const auto windows = slow_start({50, 50, 60, 60, 60, 60, 60, 60, 60, 60, 60});
+  EXPECT_NEAR(windows[1], 64, 1);
+  EXPECT_LT(windows[2], 100);                   // conservative from the eighth sample on
+  EXPECT_LT(windows[3] / windows[2], 1.35);     // a quarter of the growth
+  EXPECT_LT(windows[10] / windows[9], 1.05);    // after five rounds of it: congestion avoidance
+}
+
+TEST(HyStart, JitterThatPassesResumesTheDoubling) {
+  const auto windows = slow_start({50, 50, 60, 50, 50});
+  EXPECT_GT(windows[4] / windows[3], 1.9);
 }
 
 // --- Flow keys -----------------------------------------------------------------------------------------------

@@ -152,7 +152,7 @@ TEST_F(SendQueueTest, AgreesWithAStringUnderRandomUse) {
 
 class OutOfOrderTest : public Queues {
  protected:
-  OutOfOrderQueue::Insert insert(std::uint32_t from, std::uint32_t to, std::uint32_t limit = 100) {
+  OutOfOrderQueue::Insert insert(std::uint32_t from, std::uint32_t to, std::uint16_t limit = 100) {
     return queue.insert(slab, pool.copy_of(octets(pattern(from, to - from))), SeqNum(base + from), limit, overlapped);
   }
   std::string take(std::uint32_t next) {
@@ -210,6 +210,24 @@ TEST_F(OutOfOrderTest, LimitRefusesAndFreesThePacket) {
   EXPECT_EQ(insert(90, 95, 4), Insert::refused);
   EXPECT_EQ(queue.count(), 4u);
   EXPECT_EQ(heap.in_use(), 4u);
+}
+
+TEST_F(OutOfOrderTest, ReportsRangesLatestArrivalFirst) {
+  SackBlock blocks[3];
+  const auto at = [](std::uint32_t n) { return SeqNum(base + n); };
+  insert(100, 200);
+  insert(300, 400);
+  insert(200, 250);  // joins the first range and makes it the latest
+  ASSERT_EQ(queue.latest(slab, blocks), 2u);
+  EXPECT_EQ(blocks[0].left, at(100));
+  EXPECT_EQ(blocks[0].right, at(250));
+  EXPECT_EQ(blocks[1].left, at(300));
+  insert(500, 600);
+  insert(700, 800);
+  ASSERT_EQ(queue.latest(slab, blocks), 3u);  // the oldest does not fit
+  EXPECT_EQ(blocks[0].left, at(700));
+  EXPECT_EQ(blocks[1].left, at(500));
+  EXPECT_EQ(blocks[2].left, at(100));
 }
 
 TEST_F(OutOfOrderTest, SharedSlabRunsOutForAll) {

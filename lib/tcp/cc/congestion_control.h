@@ -3,6 +3,7 @@
 
 #include <variant>
 
+#include "pollux/tcp/cc/cubic.h"
 #include "pollux/tcp/cc/newreno.h"
 
 namespace pollux {
@@ -11,6 +12,7 @@ class CongestionControl {
  public:
   CongestionControl() noexcept = default;
   explicit CongestionControl(NewReno controller) noexcept : controller_(controller) {}
+  explicit CongestionControl(Cubic controller) noexcept : controller_(controller) {}
 
   /// Octets that may be outstanding.
   std::uint32_t cwnd() const noexcept {
@@ -22,26 +24,20 @@ class CongestionControl {
   void on_ack(const CcAck& ack) noexcept {
     std::visit([&](auto& c) { c.on_ack(ack); }, controller_);
   }
-  /// Third duplicate ACK: fast retransmit starts.
-  void on_recovery_enter(const CcLoss& loss) noexcept {
-    std::visit([&](auto& c) { c.on_recovery_enter(loss); }, controller_);
+  /// Loss was detected and fast recovery begins: sets ssthresh. Until it ends, set_cwnd() says what may go.
+  void on_congestion(const CcLoss& loss) noexcept {
+    std::visit([&](auto& c) { c.on_congestion(loss); }, controller_);
   }
-  void on_recovery_dup_ack() noexcept {
-    std::visit([](auto& c) { c.on_recovery_dup_ack(); }, controller_);
-  }
-  void on_recovery_partial_ack(const CcAck& ack) noexcept {
-    std::visit([&](auto& c) { c.on_recovery_partial_ack(ack); }, controller_);
-  }
-  void on_recovery_exit(const CcLoss& loss) noexcept {
-    std::visit([&](auto& c) { c.on_recovery_exit(loss); }, controller_);
+  void set_cwnd(std::uint32_t octets) noexcept {
+    std::visit([&](auto& c) { c.set_cwnd(octets); }, controller_);
   }
   /// Retransmission timeout; `first` of this loss (not a repeated one).
   void on_timeout(const CcLoss& loss, bool first) noexcept {
     std::visit([&](auto& c) { c.on_timeout(loss, first); }, controller_);
   }
-  /// Nothing was sent for longer than one RTO.
-  void on_idle_restart() noexcept {
-    std::visit([](auto& c) { c.on_idle_restart(); }, controller_);
+  /// Nothing was sent for longer than one RTO: back to what a new connection may send.
+  void on_idle_restart(std::uint32_t initial_window) noexcept {
+    std::visit([&](auto& c) { c.on_idle_restart(initial_window); }, controller_);
   }
   /// The effective send MSS changed (path MTU).
   void set_mss(std::uint32_t mss) noexcept {
@@ -49,7 +45,7 @@ class CongestionControl {
   }
 
  private:
-  std::variant<NewReno> controller_;
+  std::variant<NewReno, Cubic> controller_;
 };
 
 }  // namespace pollux

@@ -22,23 +22,9 @@ void NewReno::on_ack(const CcAck& ack) noexcept {
   }
 }
 
-void NewReno::on_recovery_enter(const CcLoss& loss) noexcept {
-  // RFC 5681 3.2 steps 2 and 3.
-  ssthresh_ = std::max(loss.in_flight / 2, 2 * mss_);
-  cwnd_ = ssthresh_ + 3 * mss_;
+void NewReno::on_congestion(const CcLoss& loss) noexcept {
+  ssthresh_ = std::max(loss.in_flight / 2, 2 * mss_);  // RFC 5681 3.2 step 2, equation 4
   acked_in_avoidance_ = 0;
-}
-
-void NewReno::on_recovery_partial_ack(const CcAck& ack) noexcept {
-  // RFC 6582 3.2 step 3, partial acknowledgments: deflate by what was acknowledged, add back one SMSS.
-  cwnd_ = cwnd_ > ack.acked ? cwnd_ - ack.acked : mss_;
-  if (ack.acked >= mss_) cwnd_ += mss_;
-  cwnd_ = std::max(cwnd_, mss_);
-}
-
-void NewReno::on_recovery_exit(const CcLoss& loss) noexcept {
-  // RFC 6582 3.2 step 3, full acknowledgment, option (1): no burst when little is outstanding.
-  cwnd_ = std::min(ssthresh_, std::max(loss.in_flight, mss_) + mss_);
 }
 
 void NewReno::on_timeout(const CcLoss& loss, bool first) noexcept {
@@ -49,6 +35,6 @@ void NewReno::on_timeout(const CcLoss& loss, bool first) noexcept {
   acked_in_avoidance_ = 0;
 }
 
-void NewReno::on_idle_restart() noexcept { cwnd_ = std::min(cwnd_, initial_window_); }  // RFC 5681 4.1
+void NewReno::on_idle_restart(std::uint32_t initial_window) noexcept { cwnd_ = std::min(cwnd_, initial_window); }  // RFC 5681 4.1
 
 }  // namespace pollux

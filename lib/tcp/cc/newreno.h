@@ -1,4 +1,4 @@
-// NewReno congestion control: RFC 5681 with byte counting (RFC 3465, L = 2), recovery by RFC 6582.
+// NewReno congestion control: RFC 5681 with byte counting (RFC 3465, L = 2).
 #pragma once
 
 #include <cstdint>
@@ -12,25 +12,22 @@ class NewReno {
   NewReno() noexcept = default;
   /// `mss` is the effective send MSS in octets; `initial_window` the octets allowed before the first ACK.
   NewReno(std::uint32_t mss, std::uint32_t initial_window) noexcept
-      : cwnd_(initial_window), initial_window_(initial_window), mss_(mss) {}
+      : cwnd_(initial_window), mss_(mss) {}
 
   std::uint32_t cwnd() const noexcept { return cwnd_; }
   std::uint32_t ssthresh() const noexcept { return ssthresh_; }
 
   void on_ack(const CcAck& ack) noexcept;
-  void on_recovery_enter(const CcLoss& loss) noexcept;
-  void on_recovery_dup_ack() noexcept { cwnd_ += mss_; }  // RFC 5681 3.2 step 4
-  void on_recovery_partial_ack(const CcAck& ack) noexcept;
-  void on_recovery_exit(const CcLoss& loss) noexcept;
+  void on_congestion(const CcLoss& loss) noexcept;
+  void set_cwnd(std::uint32_t octets) noexcept { cwnd_ = octets; }
   void on_timeout(const CcLoss& loss, bool first) noexcept;
-  void on_idle_restart() noexcept;
+  void on_idle_restart(std::uint32_t initial_window) noexcept;
   void set_mss(std::uint32_t mss) noexcept { mss_ = mss; }
 
  private:
   std::uint32_t cwnd_ = 0;
   std::uint32_t ssthresh_ = 0x7fffffff;  // RFC 5681 3.1: arbitrarily high at first
   std::uint32_t acked_in_avoidance_ = 0;
-  std::uint32_t initial_window_ = 0;
   std::uint32_t mss_ = 0;
   bool after_timeout_ = false;  ///< in the slow start that follows a timeout
 };

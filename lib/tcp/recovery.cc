@@ -1,0 +1,133 @@
+// Loss detection and recovery: RACK (RFC 8985) with SACK, duplicate ACKs (RFC 5681, RFC 6582) without, PRR (RFC 9937) in
+// both, tail loss probes (RFC 8985 7).
+#include <algorithm>
+
+#include "pollux/tcp/tcp.h"
+
+namespace pollux {
+
+void Tcp::update_recovery(Tcb& tcb, AckEvent& event) noexcept {
+  LossRecovery& loss = tcb.loss;
+  const RecoveryMode mode_before = loss.mode;
+  const bool more_lost = detect_loss(tcb, event);
+  check_tail_probe(tcb, event);
+  if (loss.mode != RecoveryMode::open && tcb.snd.una.after_eq(loss.recover)) {
+    if (loss.mode == RecoveryMode::recovery) {
+      tcb.cc.set_cwnd(std::max(tcb.cc.ssthresh(), std::uint32_t{tcb.mss}));  // RFC 9937 6: what the reduction was for
+      loss.rack.on_recovery_exit();
+    }
+    loss.mode = RecoveryMode::open;
+    loss.dup_acks = 0;
+  }
+  if (loss.recover_valid && loss.mode == RecoveryMode::open && tcb.snd.una.after(loss.recover + 1))
+    loss.recover_valid = false;
+
+  if (loss.mode == RecoveryMode::open && more_lost) enter_recovery(tcb, event);
+  if (loss.mode == RecoveryMode::recovery) {
+    const bool safe = event.acked != 0 && !more_lost;
+    tcb.cc.set_cwnd(loss.prr.window(event.delivery.octets, tcb.in_flight(), tcb.cc.ssthresh(), tcb.mss, safe));
+    mark_dirty(tcb);
+  } else if (event.acked != 0 && mode_before != RecoveryMode::recovery) {
+    const Delivery& delivery = event.delivery;
+    // RFC 3465 2.3: while a timeout is repaired an ACK counts for one segment at most: what it covers may have arrived
+    // long before.
+    const std::uint32_t counted =
+        mode_before == RecoveryMode::loss ? std::min(event.acked, std::uint32_t{tcb.mss}) : event.acked;
+    tcb.cc.on_ack({.acked = counted, .window_limited = tcb.is.cwnd_limited,
+                   .rtt = delivery.has_last && !delivery.last_retransmitted ? now_ - delivery.last_sent : Duration{},
+                   .srtt = tcb.rtt.srtt(), .una = tcb.snd.una, .nxt = tcb.snd.nxt, .now = now_});
+  } else {
+    mark_dirty(tcb);  // RFC 3042 limited transmit: what arrived out of order left the network
+  }
+}
+
+/// True when something was newly found lost.
+bool Tcp::detect_loss(Tcb& tcb, AckEvent& event) noexcept {
+  LossRecovery& loss = tcb.loss;
+  if (!tcb.is.sack) return detect_loss_by_duplicates(tcb, event);
+  if (event.dsack) loss.rack.on_dsack(tcb.snd.una, tcb.snd.nxt);
+  loss.rack.on_delivery(event.delivery, now_);
+  // Cumulative ACKs of an undisturbed flight leave nothing behind that RACK could find lost.
+  if (tcb.board.sacked() == 0 && loss.mode == RecoveryMode::open) return false;
+  const std::uint32_t before = tcb.board.lost();
+  const Duration wait = loss.rack.detect(tcb.board, sent_, now_, tcb.rtt.srtt(), loss.mode != RecoveryMode::open, tcb.mss);
+  if (wait > Duration{}) {
+    tcb.timer_kind = TimerKind::reordering;
+    set_deadline(tcb, tcb.rto_deadline, now_ + wait);
+  } else if (tcb.timer_kind == TimerKind::reordering) {
+    tcb.timer_kind = TimerKind::retransmission;
+    if (!tcb.board.empty()) restart_rto(tcb);
+  }
+  return tcb.board.lost() > before;
+}
+
+bool Tcp::detect_loss_by_duplicates(Tcb& tcb, AckEvent& event) noexcept {
+  constexpr std::uint8_t threshold = 3;  // RFC 5681 3.2
+  constexpr std::uint8_t dup_acks_max = 250;
+  LossRecovery& loss = tcb.loss;
+  loss.rack.on_delivery(event.delivery, now_);
+  if (event.duplicate) {
+    if (loss.dup_acks < dup_acks_max) ++loss.dup_acks;
+    event.delivery.octets = tcb.mss;  // RFC 9937 6: a duplicate says that one segment arrived
+    // RFC 6582 3.2 step 1: not again for losses of the window that was already repaired.
+    if (loss.dup_acks != threshold || loss.mode != RecoveryMode::open || loss.recover_valid) return false;
+  } else if (event.acked != 0) {
+    // What the duplicates stood for is acknowledged now, and was counted as delivered then.
+    const std::uint32_t segments = event.acked / tcb.mss;
+    const std::uint32_t counted = std::min<std::uint32_t>(loss.dup_acks, segments > 0 ? segments - 1 : 0);
+    loss.dup_acks = static_cast<std::uint8_t>(loss.dup_acks - counted);
+    event.delivery.octets -= std::min(event.delivery.octets, counted * tcb.mss);
+    if (loss.mode == RecoveryMode::open) loss.dup_acks = 0;
+    // RFC 6582 3.2 step 3: a partial ACK means that the next segment is lost too.
+    if (loss.mode != RecoveryMode::recovery || tcb.snd.una.after_eq(loss.recover)) return false;
+  } else {
+    return false;
+  }
+  const std::uint32_t first = tcb.board.first();
+  if (first == Scoreboard::nil || (sent_[first].lost && !sent_[first].in_flight_again)) return false;
+  if (event.acked != 0 && sent_[first].in_flight_again) return false;
+  tcb.board.mark_lost(sent_, first);
+  return true;
+}
+
+void Tcp::enter_recovery(Tcb& tcb, const AckEvent& event) noexcept {
+  LossRecovery& loss = tcb.loss;
+  counters_.add(Counter::tcp_fast_retrans);
+  loss.mode = RecoveryMode::recovery;
+  loss.recover = tcb.snd.max;
+  loss.recover_valid = true;
+  const std::uint32_t flight = tcb.board.outstanding() - tcb.board.sacked() + event.delivery.octets;
+  tcb.cc.on_congestion({.in_flight = tcb.board.outstanding() + event.acked, .now = now_});
+  loss.prr.start(flight);
+  mark_dirty(tcb);
+}
+
+// RFC 8985 7.4.2: did the probe repair a loss that nobody noticed?
+void Tcp::check_tail_probe(Tcb& tcb, const AckEvent& event) noexcept {
+  LossRecovery& loss = tcb.loss;
+  if (!loss.probe_sent || tcb.snd.una.before(loss.probe_end)) return;
+  if (loss.probe_was_retransmission && !event.dsack) {
+    const bool first_ack = event.acked != 0 && tcb.snd.una == loss.probe_end;
+    if (first_ack && !tcb.board.empty()) return;  // wait: a D-SACK may yet say that the original arrived
+    if (tcb.snd.una.after(loss.probe_end)) {
+      // New data was acknowledged and no D-SACK came: the probe replaced a lost segment, which asks for a response.
+      tcb.cc.on_congestion({.in_flight = tcb.board.outstanding() + event.acked, .now = now_});
+      tcb.cc.set_cwnd(tcb.cc.ssthresh());
+    }
+  }
+  loss.probe_sent = false;
+}
+
+// RFC 8985 6.3: the wait for reordered segments is over.
+void Tcp::on_reordering_timeout(Tcb& tcb) noexcept {
+  AckEvent nothing;
+  tcb.timer_kind = TimerKind::retransmission;
+  const bool more_lost = detect_loss(tcb, nothing);
+  if (more_lost && tcb.loss.mode == RecoveryMode::open) enter_recovery(tcb, nothing);
+  if (tcb.loss.mode == RecoveryMode::recovery)
+    tcb.cc.set_cwnd(tcb.loss.prr.window(0, tcb.in_flight(), tcb.cc.ssthresh(), tcb.mss, false));
+  if (tcb.timer_kind == TimerKind::retransmission && !tcb.board.empty()) restart_rto(tcb);
+  mark_dirty(tcb);
+}
+
+}  // namespace pollux

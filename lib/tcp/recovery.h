@@ -1,0 +1,64 @@
+// Where a connection stands in loss recovery, how much it may send meanwhile (PRR, RFC 9937), and its tail loss probe
+// (RFC 8985 7).
+#pragma once
+
+#include <algorithm>
+#include <cstdint>
+
+#include "pollux/base/seq_num.h"
+#include "pollux/tcp/rack.h"
+
+namespace pollux {
+
+/// Proportional Rate Reduction, RFC 9937 6: spreads the reduction of the window over the recovery's round trip.
+class ProportionalRate {
+ public:
+  /// `flight`: octets outstanding and not SACKed when loss was detected (RecoverFS).
+  void start(std::uint32_t flight) noexcept {
+    recover_flight_ = std::max(flight, 1u);
+    delivered_ = sent_ = 0;
+  }
+  void on_sent(std::uint32_t octets) noexcept { sent_ += octets; }
+  /// The window for what an ACK that newly delivered `delivered` octets allows. `safe`: it advanced SND.UNA and showed no
+  /// further loss (SafeACK).
+  std::uint32_t window(std::uint32_t delivered, std::uint32_t pipe, std::uint32_t ssthresh, std::uint32_t mss,
+                       bool safe) noexcept {
+    delivered_ += delivered;
+    std::int64_t allowance;
+    if (pipe > ssthresh) {
+      const std::uint64_t share = (std::uint64_t{delivered_} * ssthresh + recover_flight_ - 1) / recover_flight_;
+      allowance = static_cast<std::int64_t>(share) - sent_;
+    } else {
+      allowance = std::max<std::int64_t>(std::int64_t{delivered_} - sent_, delivered);
+      if (safe) allowance += mss;
+      allowance = std::min<std::int64_t>(allowance, ssthresh - pipe);
+    }
+    if (sent_ == 0) allowance = std::max<std::int64_t>(allowance, mss);  // the fast retransmit itself
+    return pipe + static_cast<std::uint32_t>(std::max<std::int64_t>(allowance, 0));
+  }
+
+ private:
+  std::uint32_t recover_flight_ = 1;  // RecoverFS
+  std::uint32_t delivered_ = 0;       // prr_delivered
+  std::uint32_t sent_ = 0;            // prr_out
+};
+
+enum class RecoveryMode : std::uint8_t {
+  open,      ///< no loss known
+  recovery,  ///< fast recovery, until `recover` is acknowledged
+  loss,      ///< after a retransmission timeout, until `recover` is acknowledged
+};
+
+struct LossRecovery {
+  Rack rack;
+  ProportionalRate prr;
+  SeqNum recover;              ///< SND.NXT when the loss was detected (RFC 6582, RFC 6675 RecoveryPoint)
+  SeqNum probe_end;            ///< RFC 8985 TLP.end_seq; valid while probe_sent
+  RecoveryMode mode = RecoveryMode::open;
+  std::uint8_t dup_acks = 0;   ///< consecutive duplicates received, without SACK
+  bool probe_sent = false;     ///< a tail loss probe is unanswered
+  bool probe_was_retransmission = false;
+  bool recover_valid = false;  ///< `recover` bars another reaction to duplicate ACKs (RFC 6582 3.2 step 1)
+};
+
+}  // namespace pollux
