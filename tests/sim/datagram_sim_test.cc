@@ -42,7 +42,8 @@ struct UdpCounter final : UdpHandler {
 };
 
 struct UdpRun {
-  UdpRun(std::uint64_t seed, const LinkOptions& link) : world(seed), a(world.add_host({}, link, {})), b(world.add_host({}, link, {})) {}
+  UdpRun(std::uint64_t seed, const LinkOptions& link)
+      : world(seed), a(world.add_host({}, link, {})), b(world.add_host({}, link, {})) {}
 
   void run() {
     ASSERT_TRUE(b.udp().bind({.port = 7}, echo));
@@ -133,7 +134,8 @@ TEST(TcpSimulation, Must10SimultaneousOpenMovesData) {
   for (std::uint64_t seed = one_seed(); seed < one_seed() + 50; ++seed) {
     World world(seed);
     Rng& rng = world.rng();
-    const LinkOptions link{.delay = Duration::from_us(10 + rng.below(20'000)), .loss = seed % 3 == 0 ? 0.05 : 0.0};
+    const LinkOptions link{.delay = Duration::from_us(10 + rng.below(20'000)),
+                           .loss = seed % 3 == 0 ? 0.05 : 0.0};
     SimHost& a = world.add_host({}, link, {});
     SimHost& b = world.add_host({}, link, {});
     StreamApp app_a(world, a, {.octets_max = 50'000});
@@ -141,7 +143,9 @@ TEST(TcpSimulation, Must10SimultaneousOpenMovesData) {
     // The end at port 2000 of host a plays the client, the other the server: their plans agree.
     app_a.connect({.remote = {b.ip(), 3000}, .local = {a.ip(), 2000}}, true);
     app_b.connect({.remote = {a.ip(), 2000}, .local = {b.ip(), 3000}}, false);
-    ASSERT_TRUE(world.run_until([&] { return app_a.open_ends() + app_b.open_ends() == 0; }, Duration::from_s(600))) << seed;
+    ASSERT_TRUE(
+        world.run_until([&] { return app_a.open_ends() + app_b.open_ends() == 0; }, Duration::from_s(600)))
+        << seed;
     ASSERT_TRUE(world.run_until_idle(Duration::from_s(1000)));
     EXPECT_EQ(a.pool().in_use() + b.pool().in_use(), 0u);
     EXPECT_EQ(a.tcp().connection_count() + b.tcp().connection_count(), 0u);
@@ -159,7 +163,8 @@ TEST(TcpSimulation, AThousandConnectionsAtOnce) {
   StreamApp asking(world, client, limits);
   serving.listen(7, {});
   for (int i = 0; i < 1000; ++i) asking.connect(server, 7, {});
-  ASSERT_TRUE(world.run_until([&] { return asking.open_ends() == 0 && serving.open_ends() == 0; }, Duration::from_s(600)));
+  ASSERT_TRUE(world.run_until([&] { return asking.open_ends() == 0 && serving.open_ends() == 0; },
+                              Duration::from_s(600)));
   EXPECT_EQ(serving.ends(), 1000u);
   ASSERT_TRUE(world.run_until_idle(Duration::from_s(1000)));
   EXPECT_EQ(server.pool().in_use() + client.pool().in_use(), 0u);
@@ -177,7 +182,8 @@ TEST(TcpSimulation, TenThousandConnectionsOneAfterAnother) {
   serving.listen(7, {});
   for (int i = 0; i < 10'000; ++i) {
     asking.connect(server, 7, {});
-    ASSERT_TRUE(world.run_until([&] { return asking.open_ends() == 0 && serving.open_ends() == 0; }, 10_s)) << i;
+    ASSERT_TRUE(world.run_until([&] { return asking.open_ends() == 0 && serving.open_ends() == 0; }, 10_s))
+        << i;
   }
   ASSERT_TRUE(world.run_until_idle(Duration::from_s(1000)));
   EXPECT_EQ(server.pool().in_use() + client.pool().in_use(), 0u);

@@ -19,20 +19,22 @@ LinkOptions Network::draw_link() {
   Rng& rng = world_.rng();
   LinkOptions link;
   if (weather_ == Weather::clean) {
-    link.bits_per_second = one_of<std::uint64_t>(rng, std::array<std::uint64_t, 3>{0, 1'000'000'000, 10'000'000'000});
+    link.bits_per_second =
+        one_of<std::uint64_t>(rng, std::array<std::uint64_t, 3>{0, 1'000'000'000, 10'000'000'000});
     link.delay = Duration::from_us(1 + rng.below(5000));
     link.queue_max = 1'000'000;
     return link;
   }
-  link.bits_per_second =
-      one_of<std::uint64_t>(rng, std::array<std::uint64_t, 5>{0, 2'000'000, 10'000'000, 100'000'000, 1'000'000'000});
+  link.bits_per_second = one_of<std::uint64_t>(
+      rng, std::array<std::uint64_t, 5>{0, 2'000'000, 10'000'000, 100'000'000, 1'000'000'000});
   link.delay = one_of(rng, std::array{Duration::from_us(5), Duration::from_us(100), Duration::from_ms(2),
                                       Duration::from_ms(20), Duration::from_ms(80)});
   if (rng.below(3) == 0) link.jitter = link.delay;
   link.queue_max = one_of(rng, std::array<std::uint32_t, 4>{5, 20, 100, 1000});
   link.loss = one_of(rng, std::array{0.0, 0.0, 0.001, 0.01, 0.03, 0.1});
   link.reorder = one_of(rng, std::array{0.0, 0.0, 0.01, 0.1});
-  link.reorder_delay = one_of(rng, std::array{Duration::from_us(50), Duration::from_ms(1), Duration::from_ms(30)});
+  link.reorder_delay =
+      one_of(rng, std::array{Duration::from_us(50), Duration::from_ms(1), Duration::from_ms(30)});
   link.duplicate = one_of(rng, std::array{0.0, 0.0, 0.01, 0.05});
   link.corrupt = one_of(rng, std::array{0.0, 0.0, 0.005, 0.03});
   return link;
@@ -57,7 +59,8 @@ HostOptions Network::draw_host() {
   host.stack.tcp.conn = draw_conn();
   host.stack.tcp.syn_ack_retries_max = 12;  // so that only a bug, not bad luck, fails a handshake
   host.stack.tcp.syn_retries_max = 12;
-  if (weather_ == Weather::random) host.stack.tcp.out_of_order_segments_max = one_of(rng, std::array<std::uint32_t, 3>{4, 64, 1024});
+  if (weather_ == Weather::random)
+    host.stack.tcp.out_of_order_segments_max = one_of(rng, std::array<std::uint32_t, 3>{4, 64, 1024});
   return host;
 }
 
@@ -85,9 +88,11 @@ AppLimits Network::draw_apps() {
   AppLimits limits;
   limits.write_max = one_of(rng, std::array<std::uint32_t, 4>{10, 500, 5000, 50'000});
   limits.octets_max = std::min<std::uint32_t>(400'000, limits.write_max * 2000);
-  limits.pause_max = one_of(rng, std::array{Duration{}, Duration{}, Duration::from_us(300), Duration::from_ms(5)});
+  limits.pause_max =
+      one_of(rng, std::array{Duration{}, Duration{}, Duration::from_us(300), Duration::from_ms(5)});
   limits.keep = one_of(rng, std::array{0.0, 0.2, 1.0});
-  limits.keep_max = one_of(rng, std::array{Duration::from_us(100), Duration::from_ms(5), Duration::from_ms(60)});
+  limits.keep_max =
+      one_of(rng, std::array{Duration::from_us(100), Duration::from_ms(5), Duration::from_ms(60)});
   limits.echo = 0.3;
   if (weather_ == Weather::random) limits.abort = one_of(rng, std::array{0.0, 0.0, 0.2});
   return limits;
@@ -137,7 +142,8 @@ void Network::draw_trouble() {
     const double loss = link.options().loss;
     const Duration start = Duration::from_us(rng.below(200'000));
     world_.after(start, [&link] { link.options().loss = 1; });
-    world_.after(start + Duration::from_us(rng.below(3'000'000)), [&link, loss] { link.options().loss = loss; });
+    world_.after(start + Duration::from_us(rng.below(3'000'000)),
+                 [&link, loss] { link.options().loss = loss; });
   }
 }
 
@@ -182,7 +188,8 @@ void Network::check_clean() {
     SimHost& host = world_.host(i);
     const Counters& counters = host.counters();
     const auto check = [&](std::uint64_t value, const char* what) {
-      if (value != 0) world_.fail(host.name() + ": " + std::to_string(value) + " " + what + " on a clean cable");
+      if (value != 0)
+        world_.fail(host.name() + ": " + std::to_string(value) + " " + what + " on a clean cable");
     };
     check(counters[Counter::tcp_retrans_segs], "retransmitted segments");
     check(counters[Counter::tcp_timeouts], "timeouts");

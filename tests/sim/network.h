@@ -18,8 +18,8 @@ enum class Weather : std::uint8_t {
 class Network {
  public:
   Network(std::uint64_t seed, Weather weather);
-  /// Opens the connections, runs until both ends of each are closed and TIME-WAIT is over, and checks that nothing is
-  /// left behind. False when something was wrong (the test has failed then).
+  /// Opens the connections, runs until both ends of each are closed and TIME-WAIT is over, and checks that
+  /// nothing is left behind. False when something was wrong (the test has failed then).
   bool run();
 
   World& world() noexcept { return world_; }

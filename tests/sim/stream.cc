@@ -22,7 +22,8 @@ std::uint32_t flow_octets(Rng& rng, std::uint32_t max) {
 }
 
 Duration up_to(Rng& rng, Duration max) {
-  return Duration::from_ns(rng.below(static_cast<std::uint32_t>(std::clamp<std::int64_t>(max.ns(), 1, 4'000'000'000))));
+  return Duration::from_ns(
+      rng.below(static_cast<std::uint32_t>(std::clamp<std::int64_t>(max.ns(), 1, 4'000'000'000))));
 }
 
 }  // namespace
@@ -32,7 +33,8 @@ void fill_stream(std::uint64_t salt, std::uint64_t offset, std::span<std::uint8_
   while (i < out.size()) {
     const std::uint64_t word = mix(salt + (offset + i) / 8);
     const std::size_t first = (offset + i) % 8;
-    for (std::size_t k = first; k < 8 && i < out.size(); ++k, ++i) out[i] = static_cast<std::uint8_t>(word >> (8 * k));
+    for (std::size_t k = first; k < 8 && i < out.size(); ++k, ++i)
+      out[i] = static_cast<std::uint8_t>(word >> (8 * k));
   }
 }
 
@@ -53,7 +55,8 @@ class StreamEnd {
   void pump() {
     if (!open_ || sending_done_) return;
     for (int writes = 0; sent_ < to_send_; ++writes) {
-      if (writes == 50 || (app_.limits_.pause_max.ns() > 0 && rng_.below(4) == 0)) return later(up_to(rng_, app_.limits_.pause_max));
+      if (writes == 50 || (app_.limits_.pause_max.ns() > 0 && rng_.below(4) == 0))
+        return later(up_to(rng_, app_.limits_.pause_max));
       if (!write_some()) return;
       if (aborted_by_plan()) return;
     }
@@ -71,11 +74,13 @@ class StreamEnd {
     if (!is_client_ && plan_.echo) {
       const std::uint32_t size = bytes.size();
       const SendResult result = conn_.send(std::move(bytes));
-      if (result.status != SendStatus::ok || result.accepted != size) problem("echo of own Bytes was not accepted whole");
+      if (result.status != SendStatus::ok || result.accepted != size)
+        problem("echo of own Bytes was not accepted whole");
       return;
     }
     if (rng_.chance(app_.limits_.keep)) keep(std::move(bytes));
-    if (received_ == to_receive_ && sending_done_ && rng_.below(2) == 0) conn_.close();  // before the peer's FIN
+    if (received_ == to_receive_ && sending_done_ && rng_.below(2) == 0)
+      conn_.close();  // before the peer's FIN
   }
 
   void peer_closed() {
@@ -197,7 +202,8 @@ class StreamEnd {
   std::vector<Bytes> kept_;
 };
 
-StreamApp::StreamApp(World& world, SimHost& host, const AppLimits& limits) : world_(world), host_(host), limits_(limits) {}
+StreamApp::StreamApp(World& world, SimHost& host, const AppLimits& limits)
+    : world_(world), host_(host), limits_(limits) {}
 StreamApp::~StreamApp() = default;
 
 FlowPlan StreamApp::plan_for(std::uint16_t client_port) const {
@@ -239,16 +245,26 @@ void StreamApp::connect(const TcpConnectOptions& options, bool is_client) {
 }
 
 namespace {
-StreamEnd* end_of(TcpConn conn) { return reinterpret_cast<StreamEnd*>(conn.user_data()); }
+StreamEnd* end_of(TcpConn conn) {
+  return reinterpret_cast<StreamEnd*>(conn.user_data());
+}
 }  // namespace
 
 void StreamApp::on_connected(TcpConn conn) noexcept {
   StreamEnd* end = end_of(conn);
   (end != nullptr ? *end : add_end(conn, false)).pump();
 }
-void StreamApp::on_data(TcpConn conn, Bytes bytes) noexcept { end_of(conn)->data(std::move(bytes)); }
-void StreamApp::on_writable(TcpConn conn) noexcept { end_of(conn)->pump(); }
-void StreamApp::on_peer_closed(TcpConn conn) noexcept { end_of(conn)->peer_closed(); }
-void StreamApp::on_closed(TcpConn conn, CloseReason reason) noexcept { end_of(conn)->closed(reason); }
+void StreamApp::on_data(TcpConn conn, Bytes bytes) noexcept {
+  end_of(conn)->data(std::move(bytes));
+}
+void StreamApp::on_writable(TcpConn conn) noexcept {
+  end_of(conn)->pump();
+}
+void StreamApp::on_peer_closed(TcpConn conn) noexcept {
+  end_of(conn)->peer_closed();
+}
+void StreamApp::on_closed(TcpConn conn, CloseReason reason) noexcept {
+  end_of(conn)->closed(reason);
+}
 
 }  // namespace pollux::test

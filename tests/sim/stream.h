@@ -1,5 +1,6 @@
-// Random applications for the simulator: each end of a connection sends a stream of position-dependent octets in random
-// pieces, checks every octet it gets, keeps what it got for random times, and closes or aborts as its plan says.
+// Random applications for the simulator: each end of a connection sends a stream of position-dependent octets
+// in random pieces, checks every octet it gets, keeps what it got for random times, and closes or aborts as
+// its plan says.
 #pragma once
 
 #include <cstdint>
@@ -16,22 +17,22 @@ namespace pollux::test {
 /// What both ends of one connection will do; both derive it from the world's seed and the client's port.
 struct FlowPlan {
   std::uint64_t salt = 0;
-  std::uint32_t up_octets = 0;     ///< client to server
-  std::uint32_t down_octets = 0;   ///< server to client; ignored for an echo
-  bool echo = false;               ///< the server returns what it gets, without a copy
-  bool client_aborts = false;      ///< at a random point
+  std::uint32_t up_octets = 0;    ///< client to server
+  std::uint32_t down_octets = 0;  ///< server to client; ignored for an echo
+  bool echo = false;              ///< the server returns what it gets, without a copy
+  bool client_aborts = false;     ///< at a random point
   bool server_aborts = false;
 };
 
 /// Bounds of the applications' behaviour in one run.
 struct AppLimits {
-  std::uint32_t octets_max = 400'000;    ///< per direction of a flow
-  std::uint32_t write_max = 20'000;      ///< octets per send()
-  Duration pause_max = {};               ///< between writes
-  Duration keep_max = {};                ///< how long deliveries are kept
-  double keep = 0;                       ///< probability per delivery
-  double abort = 0;                      ///< probability per flow
-  double echo = 0;                       ///< probability per flow
+  std::uint32_t octets_max = 400'000;  ///< per direction of a flow
+  std::uint32_t write_max = 20'000;    ///< octets per send()
+  Duration pause_max = {};             ///< between writes
+  Duration keep_max = {};              ///< how long deliveries are kept
+  double keep = 0;                     ///< probability per delivery
+  double abort = 0;                    ///< probability per flow
+  double echo = 0;                     ///< probability per flow
 };
 
 /// Octets [offset, offset + out.size()) of the stream `salt`.

@@ -1,5 +1,5 @@
-// Whole stacks against each other: random networks, random applications, every octet checked. POLLUX_SEED=S replays one
-// seed, POLLUX_SEEDS=N runs seeds 1..N.
+// Whole stacks against each other: random networks, random applications, every octet checked. POLLUX_SEED=S
+// replays one seed, POLLUX_SEEDS=N runs seeds 1..N.
 #include <gtest/gtest.h>
 
 #include <cstdio>
@@ -24,13 +24,17 @@ void run_seeds(Weather weather, std::uint64_t count) {
     flows += network.flows();
   }
   EXPECT_GT(flows, 0u);
-  std::printf("%zu seeds, %llu connections, %.1f MB checked\n", seeds.size(), static_cast<unsigned long long>(flows),
-              static_cast<double>(octets) / 1e6);
+  std::printf("%zu seeds, %llu connections, %.1f MB checked\n", seeds.size(),
+              static_cast<unsigned long long>(flows), static_cast<double>(octets) / 1e6);
 }
 
-TEST(Simulation, CleanNetworksMoveEveryOctetWithoutARetransmission) { run_seeds(Weather::clean, POLLUX_SIM_SEEDS / 4); }
+TEST(Simulation, CleanNetworksMoveEveryOctetWithoutARetransmission) {
+  run_seeds(Weather::clean, POLLUX_SIM_SEEDS / 4);
+}
 
-TEST(Simulation, RandomNetworksMoveEveryOctet) { run_seeds(Weather::random, POLLUX_SIM_SEEDS); }
+TEST(Simulation, RandomNetworksMoveEveryOctet) {
+  run_seeds(Weather::random, POLLUX_SIM_SEEDS);
+}
 
 TEST(Simulation, ASeedReplaysExactly) {
   for (const std::uint64_t seed : {one_seed(), one_seed() + 1, one_seed() + 2}) {

@@ -54,7 +54,8 @@ TEST(Close, May2NewSynAboveTheOldConnectionReopensFromTimeWait) {
   c.peer.forget(c.peer.isn() + 100'000);
   c.peer.sends(SYN, {.seq = 0, .mss = 1460});
   c.peer.expects(SYN | ACK, {.seq = 0, .ack = 1});
-  EXPECT_GT(static_cast<std::int32_t>(c.peer.stack_isn() - old_isn), 2) << "above every number of the old connection";
+  EXPECT_GT(static_cast<std::int32_t>(c.peer.stack_isn() - old_isn), 2)
+      << "above every number of the old connection";
   c.peer.sends(ACK);
   EXPECT_EQ(c.app.conn.state(), TcpState::established);
   EXPECT_EQ(c.app.connections.size(), 2u);

@@ -53,7 +53,8 @@ TEST(Handshake, Must10SimultaneousOpen) {
   c.peer.sends(SYN, {.seq = 0, .mss = 1460});
   c.peer.expects(SYN | ACK, {.seq = 0, .ack = 1});
   EXPECT_EQ(c.app.conn.state(), TcpState::syn_received);
-  // RFC 9293 figure 8: the peer's SYN+ACK repeats its SYN. By 3.10.7.4 it is old, and its answer completes the peer.
+  // RFC 9293 figure 8: the peer's SYN+ACK repeats its SYN. By 3.10.7.4 it is old, and its answer completes
+  // the peer.
   c.peer.sends(SYN | ACK, {.seq = 0, .ack = 1, .mss = 1460});
   c.peer.take();
   c.peer.sends(ACK, {.seq = 1, .ack = 1});
@@ -150,7 +151,8 @@ TEST(Handshake, SynAckTimeIsAnRttSample) {
   c.peer.expects_after(300_ms, ACK, {.seq = 1, .len = 1});  // RFC 6298 2.2: R + 4 * R/2
 }
 
-// --- Initial sequence numbers: RFC 9293 3.4.1, RFC 6528 ------------------------------------------------------
+// --- Initial sequence numbers: RFC 9293 3.4.1, RFC 6528
+// ------------------------------------------------------
 
 std::uint32_t isn_of_connect(Conversation& c, std::uint16_t remote_port, std::uint16_t local_port = 50000) {
   c.connects({.remote = {c.peer.address(), remote_port}, .local = {{}, local_port}});
@@ -330,7 +332,8 @@ TEST(Ports, EphemeralPortsComeFromTheRangeAndRunOut) {
   EXPECT_EQ(ports, (std::set<std::uint16_t>{50000, 50001, 50002, 50003}));
   auto fifth = c.host.tcp().connect({.remote = {c.peer.address(), 80}}, c.app);
   ASSERT_FALSE(fifth);
-  EXPECT_TRUE(c.host.tcp().connect({.remote = {c.peer.address(), 81}}, c.app)) << "another peer is another tuple";
+  EXPECT_TRUE(c.host.tcp().connect({.remote = {c.peer.address(), 81}}, c.app))
+      << "another peer is another tuple";
 }
 
 TEST(Ports, BadOpensAreRefusedWithAReason) {
@@ -342,8 +345,10 @@ TEST(Ports, BadOpensAreRefusedWithAReason) {
     EXPECT_FALSE(result.error().text.empty());
     return result.error().code;
   };
-  EXPECT_EQ(code_of({.remote = {IpAddress::v4(255, 255, 255, 255), 80}}), ErrorCode::invalid_argument) << "MUST-46";
-  EXPECT_EQ(code_of({.remote = {IpAddress::v4(10, 0, 0, 255), 80}}), ErrorCode::invalid_argument) << "MUST-46";
+  EXPECT_EQ(code_of({.remote = {IpAddress::v4(255, 255, 255, 255), 80}}), ErrorCode::invalid_argument)
+      << "MUST-46";
+  EXPECT_EQ(code_of({.remote = {IpAddress::v4(10, 0, 0, 255), 80}}), ErrorCode::invalid_argument)
+      << "MUST-46";
   EXPECT_EQ(code_of({.remote = {IpAddress::v4(224, 0, 0, 1), 80}}), ErrorCode::invalid_argument) << "MUST-46";
   EXPECT_EQ(code_of({.remote = {c.peer.address(), 0}}), ErrorCode::invalid_argument);
   EXPECT_EQ(code_of({.remote = {IpAddress::v4(192, 0, 2, 1), 80}}), ErrorCode::no_route);
@@ -382,7 +387,8 @@ TEST(Addresses, Must57SynToABroadcastOrMulticastAddressIsIgnored) {
     LinkIds ids = c.peer.ids();
     ids.destination_mac = mac;
     ids.destination = ip;
-    c.peer.sends_frame(tcp_frame(ids, {.source_port = 40000, .destination_port = 7, .seq = syn.seq, .flags = SYN}, {}));
+    c.peer.sends_frame(
+        tcp_frame(ids, {.source_port = 40000, .destination_port = 7, .seq = syn.seq, .flags = SYN}, {}));
   };
   const MacAddress multicast{{0x01, 0, 0x5e, 0, 0, 1}};
   send_to(MacAddress::broadcast(), IpAddress::v4(255, 255, 255, 255));
@@ -399,8 +405,9 @@ TEST(Addresses, Must57SynToABroadcastOrMulticastAddressIsIgnored) {
 TEST(Addresses, Must63SynFromAnInvalidSourceIsIgnored) {
   Conversation c;
   c.listens();
-  for (const IpAddress source : {IpAddress::v4(255, 255, 255, 255), IpAddress::v4(10, 0, 0, 255), IpAddress::v4(224, 0, 0, 5),
-                                 IpAddress::v4(127, 0, 0, 1), IpAddress::v4(0, 0, 0, 0), c.host.ip()}) {
+  for (const IpAddress source :
+       {IpAddress::v4(255, 255, 255, 255), IpAddress::v4(10, 0, 0, 255), IpAddress::v4(224, 0, 0, 5),
+        IpAddress::v4(127, 0, 0, 1), IpAddress::v4(0, 0, 0, 0), c.host.ip()}) {
     c.peer.use_address(source);
     c.peer.sends(SYN, {.seq = 0, .mss = 1460});
   }

@@ -72,7 +72,8 @@ TEST(Keepalive, Must26NoneWhileDataIsOutstanding) {
   c.established();
   c.sends("x");
   c.world.run_for(60_s);
-  for (const auto& arrival : c.peer.take()) EXPECT_EQ(arrival.segment.payload.size(), 1u) << "only retransmissions";
+  for (const auto& arrival : c.peer.take())
+    EXPECT_EQ(arrival.segment.payload.size(), 1u) << "only retransmissions";
   EXPECT_EQ(c.count(Counter::tcp_keepalives), 0u);
 }
 
@@ -120,8 +121,12 @@ TEST(Icmp, Shld26HardErrorEndsAConnectionAttempt) {
 }
 
 TEST(Icmp, Must56SoftErrorsNeverAbort) {
-  for (const auto& [type, code] : {std::pair{unreachable, std::uint8_t{0}}, {unreachable, std::uint8_t{1}}, {unreachable, std::uint8_t{5}},
-                                   {time_exceeded, std::uint8_t{0}}, {time_exceeded, std::uint8_t{1}}, {parameter_problem, std::uint8_t{0}}}) {
+  for (const auto& [type, code] : {std::pair{unreachable, std::uint8_t{0}},
+                                   {unreachable, std::uint8_t{1}},
+                                   {unreachable, std::uint8_t{5}},
+                                   {time_exceeded, std::uint8_t{0}},
+                                   {time_exceeded, std::uint8_t{1}},
+                                   {parameter_problem, std::uint8_t{0}}}) {
     for (const StateBit state : {SYN_SENT, ESTAB, CLOSE_WAIT}) {
       Conversation c;
       const Numbers at = drive_to(c, state);

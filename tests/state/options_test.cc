@@ -143,11 +143,17 @@ std::size_t sent_into_window(std::uint8_t wscale, std::uint32_t field, std::uint
   return sent;
 }
 
-TEST(WindowScale, ThePeersWindowIsScaled) { EXPECT_EQ(sent_into_window(7, 32, 65535), 4096u); }
+TEST(WindowScale, ThePeersWindowIsScaled) {
+  EXPECT_EQ(sent_into_window(7, 32, 65535), 4096u);
+}
 
-TEST(WindowScale, Must1And_Rec1TheWindowIsUnsignedAndLarge) { EXPECT_EQ(sent_into_window(7, 65535, 65535), 10'240u); }
+TEST(WindowScale, Must1And_Rec1TheWindowIsUnsignedAndLarge) {
+  EXPECT_EQ(sent_into_window(7, 65535, 65535), 10'240u);
+}
 
-TEST(WindowScale, ValuesAbove14CountAs14) { EXPECT_EQ(sent_into_window(200, 1, 65535), 10'240u); }
+TEST(WindowScale, ValuesAbove14CountAs14) {
+  EXPECT_EQ(sent_into_window(200, 1, 65535), 10'240u);
+}
 
 // --- Timestamps --------------------------------------------------------------------------------------------
 
@@ -320,7 +326,9 @@ TEST(Options, NothingBehindTheEndOfTheListIsRead) {
 
 TEST(Options, Must7IllegalLengthsAreSurvived) {
   const std::vector<std::vector<std::uint8_t>> bad = {
-      {2, 0, 0, 0}, {2, 1, 0, 0}, {2, 40, 0, 0}, {8, 10, 0, 0}, {253, 0, 1, 1}, {1, 1, 1, 3}, {3, 2, 1, 1}, {2, 3, 1, 1}, {8, 9, 0, 0, 0, 0, 0, 0, 0, 1, 1, 1}};
+      {2, 0, 0, 0},  {2, 1, 0, 0},   {2, 40, 0, 0},
+      {8, 10, 0, 0}, {253, 0, 1, 1}, {1, 1, 1, 3},
+      {3, 2, 1, 1},  {2, 3, 1, 1},   {8, 9, 0, 0, 0, 0, 0, 0, 0, 1, 1, 1}};
   for (const auto& options : bad) {
     Conversation c;
     c.established();

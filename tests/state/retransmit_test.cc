@@ -74,7 +74,8 @@ TEST(Rto, Must18KarnNoSampleFromWhatWasRetransmittedAndBackoffLastsUntilOne) {
   c.peer.sends(ACK);  // 1 ms after the retransmission: says nothing about the path
   c.sends("y");
   c.peer.expects(ACK, {.data = "y"});
-  // RFC 6298 leaves open whether the backed-off timeout stays until the next sample; a sample of 1 ms it must not be.
+  // RFC 6298 leaves open whether the backed-off timeout stays until the next sample; a sample of 1 ms it must
+  // not be.
   c.peer.expects_between(300_ms, 601_ms, ACK, {.data = "y"});
 }
 
@@ -114,7 +115,8 @@ TEST(Rto, RetransmissionHasTheSameOctets) {
   c.sends("def");
   EXPECT_EQ(c.peer.take().size(), 2u);
   const Decoded again = c.peer.expects_after(200_ms, ACK, {.seq = 1});
-  EXPECT_EQ(std::string(again.payload.begin(), again.payload.end()), std::string("abcdef").substr(0, again.payload.size()));
+  EXPECT_EQ(std::string(again.payload.begin(), again.payload.end()),
+            std::string("abcdef").substr(0, again.payload.size()));
   EXPECT_GE(again.payload.size(), 3u);
 }
 

@@ -160,7 +160,8 @@ TEST(Callbacks, SendInOnConnectedAndInOnWritable) {
   c.peer.connects();
   std::string heard;
   for (int i = 0; i < 100 && heard.size() < 20'000; ++i) {
-    for (const auto& arrival : c.peer.take()) heard.append(arrival.segment.payload.begin(), arrival.segment.payload.end());
+    for (const auto& arrival : c.peer.take())
+      heard.append(arrival.segment.payload.begin(), arrival.segment.payload.end());
     c.peer.sends(ACK);
   }
   EXPECT_EQ(heard, pattern(1, 20'000));

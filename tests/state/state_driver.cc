@@ -4,18 +4,30 @@ namespace pollux::test {
 
 const char* state_bit_name(StateBit state) {
   switch (state) {
-    case CLOSED: return "CLOSED";
-    case LISTEN: return "LISTEN";
-    case SYN_SENT: return "SYN_SENT";
-    case SYN_RCVD: return "SYN_RECEIVED";
-    case SYN_RCVD_ACTIVE: return "SYN_RECEIVED_ACTIVE";
-    case ESTAB: return "ESTABLISHED";
-    case FIN_WAIT_1: return "FIN_WAIT_1";
-    case FIN_WAIT_2: return "FIN_WAIT_2";
-    case CLOSE_WAIT: return "CLOSE_WAIT";
-    case CLOSING: return "CLOSING";
-    case LAST_ACK: return "LAST_ACK";
-    case TIME_WAIT: return "TIME_WAIT";
+    case CLOSED:
+      return "CLOSED";
+    case LISTEN:
+      return "LISTEN";
+    case SYN_SENT:
+      return "SYN_SENT";
+    case SYN_RCVD:
+      return "SYN_RECEIVED";
+    case SYN_RCVD_ACTIVE:
+      return "SYN_RECEIVED_ACTIVE";
+    case ESTAB:
+      return "ESTABLISHED";
+    case FIN_WAIT_1:
+      return "FIN_WAIT_1";
+    case FIN_WAIT_2:
+      return "FIN_WAIT_2";
+    case CLOSE_WAIT:
+      return "CLOSE_WAIT";
+    case CLOSING:
+      return "CLOSING";
+    case LAST_ACK:
+      return "LAST_ACK";
+    case TIME_WAIT:
+      return "TIME_WAIT";
   }
   return "?";
 }

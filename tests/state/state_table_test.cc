@@ -1,5 +1,5 @@
-// RFC 9293 3.10.7 as a table: state + segment -> state + reply + reason. One row serves every state it names, and each
-// pair of row and state is a test of its own.
+// RFC 9293 3.10.7 as a table: state + segment -> state + reply + reason. One row serves every state it names,
+// and each pair of row and state is a test of its own.
 #include <gtest/gtest.h>
 
 #include <optional>
@@ -12,27 +12,27 @@ namespace {
 
 enum class Reply : std::uint8_t {
   none,
-  ack,       ///< <SEQ=SND.NXT><ACK=RCV.NXT><CTL=ACK>
-  syn_ack,   ///< <SEQ=ISS><ACK=RCV.NXT><CTL=SYN,ACK>
-  rst,       ///< <SEQ=SEG.ACK><CTL=RST>
-  rst_ack,   ///< <SEQ=0><ACK=SEG.SEQ+SEG.LEN><CTL=RST,ACK>
-  any,       ///< the RFC leaves it open
+  ack,      ///< <SEQ=SND.NXT><ACK=RCV.NXT><CTL=ACK>
+  syn_ack,  ///< <SEQ=ISS><ACK=RCV.NXT><CTL=SYN,ACK>
+  rst,      ///< <SEQ=SEG.ACK><CTL=RST>
+  rst_ack,  ///< <SEQ=0><ACK=SEG.SEQ+SEG.LEN><CTL=RST,ACK>
+  any,      ///< the RFC leaves it open
 };
 
 /// What a segment says, relative to where the connection is.
 struct In {
   std::uint8_t flags = 0;
-  std::int64_t seq = 0;   ///< from RCV.NXT
-  std::int64_t ack = 0;   ///< from SND.NXT
+  std::int64_t seq = 0;  ///< from RCV.NXT
+  std::int64_t ack = 0;  ///< from SND.NXT
   std::uint32_t len = 0;
 };
 
 struct Out {
   Reply reply = Reply::none;
-  std::optional<TcpState> after = {};       ///< nothing: the same
-  std::int64_t accepts = 0;                 ///< how far RCV.NXT moves
-  std::vector<DropReason> reasons = {};     ///< one of these; empty: not looked at. `none`: not dropped
-  std::optional<CloseReason> closed = {};   ///< on_closed is called with this
+  std::optional<TcpState> after = {};      ///< nothing: the same
+  std::int64_t accepts = 0;                ///< how far RCV.NXT moves
+  std::vector<DropReason> reasons = {};    ///< one of these; empty: not looked at. `none`: not dropped
+  std::optional<CloseReason> closed = {};  ///< on_closed is called with this
 };
 
 struct Row {
@@ -189,7 +189,8 @@ std::vector<Case> all_cases() {
 
 class StateTable : public ::testing::TestWithParam<Case> {};
 
-void check_reply(Conversation& c, const Row& row, const Numbers& at, const std::vector<TestPeer::Arrival>& replies) {
+void check_reply(Conversation& c, const Row& row, const Numbers& at,
+                 const std::vector<TestPeer::Arrival>& replies) {
   const Out& out = row.out;
   if (out.reply == Reply::any) return;
   if (out.reply == Reply::none) {
@@ -206,7 +207,8 @@ void check_reply(Conversation& c, const Row& row, const Numbers& at, const std::
   std::int64_t want_ack = at.rcv_nxt + out.accepts;
   if (out.reply == Reply::syn_ack) flags = SYN | ACK, want_seq = 0;
   if (out.reply == Reply::rst) flags = RST, want_seq = at.snd_nxt + row.in.ack;
-  if (out.reply == Reply::rst_ack) flags = RST | ACK, want_seq = 0, want_ack = at.rcv_nxt + row.in.seq + in_length;
+  if (out.reply == Reply::rst_ack)
+    flags = RST | ACK, want_seq = 0, want_ack = at.rcv_nxt + row.in.seq + in_length;
   EXPECT_EQ(flags_text(got.flags), flags_text(flags));
   EXPECT_EQ(seq, want_seq) << "SEQ of the reply";
   if ((flags & ACK) != 0) {
@@ -234,7 +236,8 @@ TEST_P(StateTable, Rfc9293_3_10_7) {
   const std::size_t received = c.app.received.size();
   const std::size_t closes = c.app.closed.size();
 
-  c.peer.sends(row->in.flags, {.seq = at.rcv_nxt + row->in.seq, .ack = at.snd_nxt + row->in.ack, .len = row->in.len});
+  c.peer.sends(row->in.flags,
+               {.seq = at.rcv_nxt + row->in.seq, .ack = at.snd_nxt + row->in.ack, .len = row->in.len});
 
   const Out& out = row->out;
   check_reply(c, *row, at, c.peer.take());
@@ -243,9 +246,11 @@ TEST_P(StateTable, Rfc9293_3_10_7) {
   EXPECT_LE(drops.size(), 1u) << "a segment is dropped for one reason";
   const DropReason drop = drops.empty() ? DropReason::none : drops[0];
   if (!out.reasons.empty()) {
-    EXPECT_NE(std::find(out.reasons.begin(), out.reasons.end(), drop), out.reasons.end()) << "reason " << drop_reason_name(drop);
+    EXPECT_NE(std::find(out.reasons.begin(), out.reasons.end(), drop), out.reasons.end())
+        << "reason " << drop_reason_name(drop);
   }
-  const std::int64_t phantom = ((row->in.flags & SYN) ? 1 : 0) + ((row->in.flags & FIN) && out.accepts > 0 ? 1 : 0);
+  const std::int64_t phantom =
+      ((row->in.flags & SYN) ? 1 : 0) + ((row->in.flags & FIN) && out.accepts > 0 ? 1 : 0);
   const std::int64_t delivered = std::max<std::int64_t>(out.accepts - phantom, 0);
   EXPECT_EQ(static_cast<std::int64_t>(c.app.received.size() - received), delivered) << "octets delivered";
   if (out.closed) {

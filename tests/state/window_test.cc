@@ -1,5 +1,5 @@
-// Flow control: RFC 9293 3.8.6 (zero windows, silly windows on both sides), Nagle, the send buffer, and the receive
-// window that counts what the application keeps.
+// Flow control: RFC 9293 3.8.6 (zero windows, silly windows on both sides), Nagle, the send buffer, and the
+// receive window that counts what the application keeps.
 #include <gtest/gtest.h>
 
 #include "support/conversation.h"
@@ -94,13 +94,16 @@ TEST(ZeroWindow, Must34ShrunkWindowIsRespectedAndSurvived) {
   EXPECT_EQ(c.peer.take().size(), 3u);
   c.peer.sends(ACK, {.ack = 1001, .window = 500});  // the right edge moves left, below what was sent
   c.sends(pattern(3001, 2000));
-  for (const auto& arrival : c.peer.take()) EXPECT_LE(arrival.segment.seq, c.peer.stack_isn() + 1501) << "SHLD-15: nothing new";
+  for (const auto& arrival : c.peer.take())
+    EXPECT_LE(arrival.segment.seq, c.peer.stack_isn() + 1501) << "SHLD-15: nothing new";
   c.world.run_for(3_s);
   bool old_data_again = false;  // SHLD-16: what lies within the window is retransmitted
-  for (const auto& arrival : c.peer.take()) old_data_again |= arrival.segment.seq == c.peer.stack_isn() + 1001;
+  for (const auto& arrival : c.peer.take())
+    old_data_again |= arrival.segment.seq == c.peer.stack_isn() + 1001;
   EXPECT_TRUE(old_data_again);
   EXPECT_EQ(c.app.conn.state(), TcpState::established);
-  for (int i = 0; i < 3; ++i) c.peer.sends(ACK, {.ack = std::max<std::int64_t>(c.peer.rcv_nxt(), 3001), .window = 6000});
+  for (int i = 0; i < 3; ++i)
+    c.peer.sends(ACK, {.ack = std::max<std::int64_t>(c.peer.rcv_nxt(), 3001), .window = 6000});
   EXPECT_EQ(c.peer.rcv_nxt(), 5001);
 }
 
@@ -242,14 +245,16 @@ TEST(SendBuffer, BytesBeyondItStayWithTheCaller) {
   Conversation c(options);
   c.established();
   const std::string text = pattern(1, 5000);
-  Bytes bytes = Bytes::copy_of(c.host.stack().pool(), {reinterpret_cast<const std::uint8_t*>(text.data()), text.size()});
+  Bytes bytes = Bytes::copy_of(c.host.stack().pool(),
+                               {reinterpret_cast<const std::uint8_t*>(text.data()), text.size()});
   const SendResult result = c.app.conn.send(std::move(bytes));
   EXPECT_EQ(result.status, SendStatus::would_block);
   EXPECT_EQ(result.accepted, 4096u);
   EXPECT_EQ(bytes.to_string(), text.substr(4096)) << "the rest, in place";
   c.runs();
   std::string heard;
-  for (const auto& arrival : c.peer.take()) heard += std::string(arrival.segment.payload.begin(), arrival.segment.payload.end());
+  for (const auto& arrival : c.peer.take())
+    heard += std::string(arrival.segment.payload.begin(), arrival.segment.payload.end());
   EXPECT_EQ(heard, text.substr(0, heard.size()));
 }
 
@@ -274,7 +279,8 @@ TEST(Echo, OwnBytesAreTakenBeyondTheSendBufferAndHoldTheWindow) {
   ASSERT_FALSE(acks.empty());
   EXPECT_EQ(c.app.received.size(), 14u * 1460);
   EXPECT_EQ(c.app.conn.unacknowledged(), 14u * 1460) << "all of it was accepted";
-  EXPECT_LE(acks.back().segment.window, 30'000u - (14 * 1460 - 4096)) << "what exceeds the send buffer holds the window";
+  EXPECT_LE(acks.back().segment.window, 30'000u - (14 * 1460 - 4096))
+      << "what exceeds the send buffer holds the window";
   c.peer.set_window(65535);
   for (int i = 0; i < 20 && c.peer.rcv_nxt() < 1 + 14 * 1460; ++i) {
     c.peer.sends(ACK);

@@ -9,8 +9,8 @@
 
 namespace pollux::test {
 
-/// The options that conversations start from: immediate ACKs and no timestamps, so that a script states only what it
-/// is about. Tests of those features turn them on.
+/// The options that conversations start from: immediate ACKs and no timestamps, so that a script states only
+/// what it is about. Tests of those features turn them on.
 inline TcpOptions plain_tcp() {
   TcpOptions options;
   options.conn.delayed_ack = false;
@@ -50,9 +50,7 @@ struct Conversation {
   /// Everything that is due at this moment happens.
   void runs() { world.run_until(world.now()); }
   /// The application sends; nothing is transmitted before the next turn.
-  void queues(std::string_view text) {
-    EXPECT_EQ(app.conn.send(text).accepted, text.size());
-  }
+  void queues(std::string_view text) { EXPECT_EQ(app.conn.send(text).accepted, text.size()); }
   /// The application sends, and the stack has its turn.
   void sends(std::string_view text) {
     queues(text);

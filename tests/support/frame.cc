@@ -14,17 +14,23 @@ void put32(Frame& out, std::uint32_t v) {
   put16(out, v >> 16);
   put16(out, v & 0xffff);
 }
-void put(Frame& out, FrameView bytes) { out.insert(out.end(), bytes.begin(), bytes.end()); }
+void put(Frame& out, FrameView bytes) {
+  out.insert(out.end(), bytes.begin(), bytes.end());
+}
 void poke16(Frame& out, std::size_t at, std::uint16_t v) {
   out[at] = static_cast<std::uint8_t>(v >> 8);
   out[at + 1] = static_cast<std::uint8_t>(v);
 }
-std::uint16_t get16(FrameView in, std::size_t at) { return static_cast<std::uint16_t>(in[at] << 8 | in[at + 1]); }
+std::uint16_t get16(FrameView in, std::size_t at) {
+  return static_cast<std::uint16_t>(in[at] << 8 | in[at + 1]);
+}
 std::uint32_t get32(FrameView in, std::size_t at) {
   return static_cast<std::uint32_t>(get16(in, at)) << 16 | get16(in, at + 2);
 }
 
-FrameView v4_octets(const IpAddress& a) { return {a.v4_octets(), 4}; }
+FrameView v4_octets(const IpAddress& a) {
+  return {a.v4_octets(), 4};
+}
 
 std::uint32_t pseudo_sum(const LinkIds& ids, std::uint8_t protocol, std::size_t length) {
   std::uint32_t sum = checksum_add(v4_octets(ids.source));
@@ -88,7 +94,8 @@ Frame ipv4_frame(const LinkIds& ids, std::uint8_t protocol, FrameView payload, c
 
 Frame arp_frame(const LinkIds& ids, ArpOp op) {
   Frame out;
-  put_ethernet(out, op == ArpOp::request ? MacAddress::broadcast() : ids.destination_mac, ids.source_mac, 0x0806);
+  put_ethernet(out, op == ArpOp::request ? MacAddress::broadcast() : ids.destination_mac, ids.source_mac,
+               0x0806);
   put16(out, 1);
   put16(out, 0x0800);
   out.push_back(6);
@@ -122,8 +129,8 @@ Frame tcp_frame(const LinkIds& ids, const TcpHeader& header, FrameView payload, 
   return ipv4_frame(ids, proto_tcp, segment, ip);
 }
 
-Frame udp_frame(const LinkIds& ids, std::uint16_t source_port, std::uint16_t destination_port, FrameView payload,
-                bool bad_checksum) {
+Frame udp_frame(const LinkIds& ids, std::uint16_t source_port, std::uint16_t destination_port,
+                FrameView payload, bool bad_checksum) {
   Frame datagram;
   put16(datagram, source_port);
   put16(datagram, destination_port);
@@ -136,7 +143,8 @@ Frame udp_frame(const LinkIds& ids, std::uint16_t source_port, std::uint16_t des
   return ipv4_frame(ids, proto_udp, datagram);
 }
 
-Frame icmp_frame(const LinkIds& ids, std::uint8_t type, std::uint8_t code, std::uint32_t rest, FrameView body) {
+Frame icmp_frame(const LinkIds& ids, std::uint8_t type, std::uint8_t code, std::uint32_t rest,
+                 FrameView body) {
   Frame message;
   message.push_back(type);
   message.push_back(code);
@@ -199,7 +207,8 @@ void decode_tcp(FrameView in, Decoded& out) {
   out.options_length = header - 20;
   decode_tcp_options(in.subspan(20, header - 20), out);
   out.payload.assign(in.begin() + static_cast<std::ptrdiff_t>(header), in.end());
-  if (checksum_of(checksum_add(in, pseudo_sum(out.ids, proto_tcp, in.size()))) != 0) out.problem = "TCP checksum";
+  if (checksum_of(checksum_add(in, pseudo_sum(out.ids, proto_tcp, in.size()))) != 0)
+    out.problem = "TCP checksum";
 }
 
 void decode_udp(FrameView in, Decoded& out) {
@@ -213,7 +222,8 @@ void decode_udp(FrameView in, Decoded& out) {
   out.destination_port = get16(in, 2);
   out.payload.assign(in.begin() + 8, in.end());
   if (get16(in, 6) == 0) return;  // RFC 768: none computed
-  if (checksum_of(checksum_add(in, pseudo_sum(out.ids, proto_udp, in.size()))) != 0) out.problem = "UDP checksum";
+  if (checksum_of(checksum_add(in, pseudo_sum(out.ids, proto_udp, in.size()))) != 0)
+    out.problem = "UDP checksum";
 }
 
 void decode_icmp(FrameView in, Decoded& out) {
@@ -320,8 +330,8 @@ std::string describe(FrameView frame) {
                     d.payload.size());
       break;
     case Decoded::Kind::icmp:
-      line = format("%s > %s ICMP type %u code %u len %zu", from.c_str(), to.c_str(), d.icmp_type, d.icmp_code,
-                    d.payload.size());
+      line = format("%s > %s ICMP type %u code %u len %zu", from.c_str(), to.c_str(), d.icmp_type,
+                    d.icmp_code, d.payload.size());
       break;
     case Decoded::Kind::other:
       line = format("%s > %s other, %zu octets", from.c_str(), to.c_str(), frame.size());

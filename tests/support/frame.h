@@ -1,5 +1,5 @@
-// Frames as plain octets, encoded and decoded independently of lib/wire, so that a mistake there cannot hide behind
-// the same mistake here. The encoder can also lie: wrong checksums, offsets, raw options.
+// Frames as plain octets, encoded and decoded independently of lib/wire, so that a mistake there cannot hide
+// behind the same mistake here. The encoder can also lie: wrong checksums, offsets, raw options.
 #pragma once
 
 #include <cstdint>
@@ -36,7 +36,7 @@ struct Ipv4Header {
   std::uint8_t ttl = 64;
   std::uint8_t tos = 0;
   std::uint16_t id = 0;
-  std::uint16_t fragment = 0x4000;        ///< flags and offset field; DF by default
+  std::uint16_t fragment = 0x4000;         ///< flags and offset field; DF by default
   std::vector<std::uint8_t> options = {};  ///< a multiple of 4
   bool bad_checksum = false;
 };
@@ -57,16 +57,17 @@ struct TcpHeader {
   std::uint8_t flags = 0;
   std::uint16_t window = 65535;
   std::uint16_t urgent_pointer = 0;
-  std::vector<std::uint8_t> options = {};            ///< padded with zeros to a multiple of 4
-  std::optional<std::uint8_t> data_offset = {};      ///< in words; default: the true one
+  std::vector<std::uint8_t> options = {};        ///< padded with zeros to a multiple of 4
+  std::optional<std::uint8_t> data_offset = {};  ///< in words; default: the true one
   bool bad_checksum = false;
 };
 Frame tcp_frame(const LinkIds& ids, const TcpHeader& header, FrameView payload, const Ipv4Header& ip = {});
 
-Frame udp_frame(const LinkIds& ids, std::uint16_t source_port, std::uint16_t destination_port, FrameView payload,
-                bool bad_checksum = false);
+Frame udp_frame(const LinkIds& ids, std::uint16_t source_port, std::uint16_t destination_port,
+                FrameView payload, bool bad_checksum = false);
 /// `body` follows the first 8 octets; `rest` is octets 4..7 of the header.
-Frame icmp_frame(const LinkIds& ids, std::uint8_t type, std::uint8_t code, std::uint32_t rest, FrameView body);
+Frame icmp_frame(const LinkIds& ids, std::uint8_t type, std::uint8_t code, std::uint32_t rest,
+                 FrameView body);
 
 /// What a frame says, everything in host byte order.
 struct Decoded {
@@ -75,7 +76,7 @@ struct Decoded {
   Kind kind = Kind::other;
   std::string problem;  ///< empty when lengths and checksums are right
 
-  LinkIds ids;          ///< for ARP: sender and target
+  LinkIds ids;  ///< for ARP: sender and target
   std::uint8_t ttl = 0;
   std::uint8_t tos = 0;
   std::uint16_t ip_length = 0;  ///< total length

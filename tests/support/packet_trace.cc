@@ -39,7 +39,9 @@ void PacketTrace::add(TimePoint now, const std::string& where, const char* event
   keep({now, where, event, Frame(frame.begin(), frame.end())});
 }
 
-void PacketTrace::note(TimePoint now, std::string text) { keep({now, std::move(text), "", {}}); }
+void PacketTrace::note(TimePoint now, std::string text) {
+  keep({now, std::move(text), "", {}});
+}
 
 void PacketTrace::keep(Entry entry) {
   entries_.push_back(std::move(entry));

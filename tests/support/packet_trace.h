@@ -1,13 +1,13 @@
-// The last packets of a run, printed like tcpdump when a test fails, and a digest of all of them: two runs of one
-// seed must have equal digests.
+// The last packets of a run, printed like tcpdump when a test fails, and a digest of all of them: two runs of
+// one seed must have equal digests.
 #pragma once
 
 #include <cstdint>
 #include <deque>
 #include <string>
 
-#include "support/frame.h"
 #include "pollux/base/time.h"
+#include "support/frame.h"
 
 namespace pollux::test {
 

@@ -12,13 +12,14 @@ namespace pollux::test {
 namespace {
 
 bool lost_output(const Counters& counters) {
-  for (const DropReason reason : {DropReason::neighbor_queue_full, DropReason::neighbor_unreachable, DropReason::no_mbuf,
-                                  DropReason::tx_batch_full, DropReason::ip_no_route})
+  for (const DropReason reason : {DropReason::neighbor_queue_full, DropReason::neighbor_unreachable,
+                                  DropReason::no_mbuf, DropReason::tx_batch_full, DropReason::ip_no_route})
     if (counters[reason] != 0) return true;
   return false;
 }
 
-std::unique_ptr<Stack> make_stack(const HostOptions& options, MacAddress mac, PacketPool pool, TimePoint now) {
+std::unique_ptr<Stack> make_stack(const HostOptions& options, MacAddress mac, PacketPool pool,
+                                  TimePoint now) {
   auto stack = Stack::create(options.stack, pool, now);
   if (!stack) {
     ADD_FAILURE() << "Stack::create: " << stack.error().text;
@@ -68,7 +69,8 @@ void SimHost::take_input(TimePoint now) {
   while (!arrived_.empty() && burst.size() < options_.burst) {
     const Frame frame = std::move(arrived_.front());
     arrived_.pop_front();
-    Packet packet = frame.size() <= options_.pool_room ? pool_.exact_copy_of(frame) : pool_.pool().copy_of(frame);
+    Packet packet =
+        frame.size() <= options_.pool_room ? pool_.exact_copy_of(frame) : pool_.pool().copy_of(frame);
     if (!packet) {  // as a port without mbufs: the frame is missed
       ++frames_missed_;
       world_.trace().add(now, name(), "nobuf", frame);
@@ -91,7 +93,8 @@ Frame SimHost::finish_frame(const rte_mbuf& packet) const {
   }
   if (frame.size() != packet.pkt_len || segments != packet.nb_segs)
     world_.fail(name() + ": mbuf chain disagrees with its pkt_len or nb_segs");
-  if (segments > 1 && !options_.offloads.multi_segment) world_.fail(name() + ": chain sent to a port that takes none");
+  if (segments > 1 && !options_.offloads.multi_segment)
+    world_.fail(name() + ": chain sent to a port that takes none");
   const std::uint64_t asked = packet.ol_flags;
   const std::uint64_t l4 = asked & RTE_MBUF_F_TX_L4_MASK;
   if (((asked & RTE_MBUF_F_TX_IP_CKSUM) != 0 && !options_.offloads.ipv4_checksum) ||
@@ -153,7 +156,8 @@ void SimHost::turn() {
   watch_progress(progress, now);
 }
 
-// A stack that says "now" again and again without doing anything would spin a real core and stop virtual time.
+// A stack that says "now" again and again without doing anything would spin a real core and stop virtual
+// time.
 void SimHost::watch_progress(bool progress, TimePoint now) {
   if (progress || stack_->next_deadline() > now) {
     idle_turns_ = 0;

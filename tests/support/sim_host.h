@@ -1,4 +1,5 @@
-// One simulated machine: a Stack, its pool, and a cable. It is driven like a core loop drives a stack, by a World.
+// One simulated machine: a Stack, its pool, and a cable. It is driven like a core loop drives a stack, by a
+// World.
 #pragma once
 
 #include <deque>
@@ -7,9 +8,9 @@
 #include <optional>
 #include <string>
 
+#include "pollux/stack/stack.h"
 #include "support/frame.h"
 #include "support/heap_pool.h"
-#include "pollux/stack/stack.h"
 #include "support/tcp_monitor.h"
 
 namespace pollux::test {
@@ -17,17 +18,17 @@ namespace pollux::test {
 class World;
 
 struct HostOptions {
-  std::string name = {};          ///< default: "h1", "h2", ...
-  StackOptions stack = {};        ///< secrets and seed are set from the world's seed
+  std::string name = {};    ///< default: "h1", "h2", ...
+  StackOptions stack = {};  ///< secrets and seed are set from the world's seed
   std::optional<SipKey> isn_key = {};
-  IpPrefix address = {};          ///< default: 10.0.0.N/24
+  IpPrefix address = {};  ///< default: 10.0.0.N/24
   std::uint16_t mtu = 1500;
-  TxOffloads offloads = {};       ///< what the simulated port computes for the stack
+  TxOffloads offloads = {};  ///< what the simulated port computes for the stack
   std::uint32_t pool_packets = 65536;
-  std::uint16_t pool_room = 2048; ///< smaller than a frame: frames arrive as chains
-  std::uint32_t burst = 32;       ///< frames per Stack::input
-  std::uint32_t tx_ring = 0;      ///< frames the port takes per turn; 0: all
-  Duration turn = {};             ///< up to this long between turns of the loop (drawn each time)
+  std::uint16_t pool_room = 2048;  ///< smaller than a frame: frames arrive as chains
+  std::uint32_t burst = 32;        ///< frames per Stack::input
+  std::uint32_t tx_ring = 0;       ///< frames the port takes per turn; 0: all
+  Duration turn = {};              ///< up to this long between turns of the loop (drawn each time)
 };
 
 class SimHost {

@@ -6,12 +6,16 @@
 namespace pollux::test {
 namespace {
 
-bool is_arp(const Frame& frame) { return frame.size() >= 14 && frame[12] == 0x08 && frame[13] == 0x06; }
+bool is_arp(const Frame& frame) {
+  return frame.size() >= 14 && frame[12] == 0x08 && frame[13] == 0x06;
+}
 
-std::uint32_t bound_of(Duration d) { return static_cast<std::uint32_t>(std::clamp<std::int64_t>(d.ns(), 1, 0xffffffff)); }
+std::uint32_t bound_of(Duration d) {
+  return static_cast<std::uint32_t>(std::clamp<std::int64_t>(d.ns(), 1, 0xffffffff));
+}
 
-// An error burst within one octet: RFC 1071's sum catches every burst of up to 15 bits, so a corrupted frame that
-// is accepted is a bug, never bad luck.
+// An error burst within one octet: RFC 1071's sum catches every burst of up to 15 bits, so a corrupted frame
+// that is accepted is a bug, never bad luck.
 void corrupt_one_octet(Frame& frame, Rng& rng) {
   const std::uint32_t at = rng.below(static_cast<std::uint32_t>(frame.size()));
   frame[at] = static_cast<std::uint8_t>(frame[at] ^ (1 + rng.below(255)));
@@ -34,7 +38,8 @@ bool SimLink::transmit(Frame frame, TimePoint now, Rng& rng) {
     return false;
   }
   if (options_.bits_per_second != 0 && busy_until_ > now) {
-    const auto waiting_octets = static_cast<std::uint64_t>((busy_until_ - now).ns()) * options_.bits_per_second / 8'000'000'000ull;
+    const auto waiting_octets =
+        static_cast<std::uint64_t>((busy_until_ - now).ns()) * options_.bits_per_second / 8'000'000'000ull;
     if (waiting_octets / (frame.size() + 24) >= options_.queue_max) {
       ++counts_.overflowed;
       return false;

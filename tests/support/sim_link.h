@@ -4,27 +4,28 @@
 #include <cstdint>
 #include <functional>
 
-#include "support/frame.h"
 #include "pollux/base/rng.h"
 #include "pollux/base/time.h"
+#include "support/frame.h"
 
 namespace pollux::test {
 
 struct LinkOptions {
-  std::uint64_t bits_per_second = 0;   ///< 0: serialising takes no time
+  std::uint64_t bits_per_second = 0;  ///< 0: serialising takes no time
   Duration delay = Duration::from_us(50);
-  Duration jitter = {};                ///< up to this much more delay per frame; the order is kept
-  std::uint32_t queue_max = 1000;      ///< frames waiting for the wire; further ones are lost
-  double loss = 0;                     ///< probabilities per frame, 0..1
-  double reorder = 0;                  ///< the frame is held back by up to reorder_delay and overtaken
+  Duration jitter = {};            ///< up to this much more delay per frame; the order is kept
+  std::uint32_t queue_max = 1000;  ///< frames waiting for the wire; further ones are lost
+  double loss = 0;                 ///< probabilities per frame, 0..1
+  double reorder = 0;              ///< the frame is held back by up to reorder_delay and overtaken
   double duplicate = 0;
-  double corrupt = 0;                  ///< one octet of the frame changes; no checksum misses that
+  double corrupt = 0;  ///< one octet of the frame changes; no checksum misses that
   Duration reorder_delay = Duration::from_ms(1);
-  bool corrupt_arp = false;            ///< ARP has no checksum of its own, so it is spared by default
+  bool corrupt_arp = false;  ///< ARP has no checksum of its own, so it is spared by default
 };
 
 struct LinkCounts {
-  std::uint64_t sent = 0, delivered = 0, lost = 0, overflowed = 0, reordered = 0, duplicated = 0, corrupted = 0;
+  std::uint64_t sent = 0, delivered = 0, lost = 0, overflowed = 0, reordered = 0, duplicated = 0,
+                corrupted = 0;
 };
 
 class SimLink {

@@ -5,8 +5,12 @@
 namespace pollux::test {
 namespace {
 
-std::int32_t distance(std::uint32_t to, std::uint32_t from) { return static_cast<std::int32_t>(to - from); }
-bool is_after(std::uint32_t a, std::uint32_t b) { return distance(a, b) > 0; }
+std::int32_t distance(std::uint32_t to, std::uint32_t from) {
+  return static_cast<std::int32_t>(to - from);
+}
+bool is_after(std::uint32_t a, std::uint32_t b) {
+  return distance(a, b) > 0;
+}
 
 std::string numbers(const char* rule, std::uint32_t got, std::uint32_t limit) {
   return std::string(rule) + " (" + std::to_string(got) + " against " + std::to_string(limit) + ")";
@@ -24,7 +28,8 @@ void TcpMonitor::received(const Decoded& frame) {
     flow.peer_timestamps = frame.ts_value.has_value();
   }
   if (!frame.has(ACK)) return;
-  // Unscaled in a SYN (RFC 7323 2.2). A segment the stack ignores may be counted too: the edge is an upper bound.
+  // Unscaled in a SYN (RFC 7323 2.2). A segment the stack ignores may be counted too: the edge is an upper
+  // bound.
   const std::uint32_t scale = !frame.has(SYN) && flow.peer_scale ? *flow.peer_scale : 0;
   const std::uint32_t edge = frame.ack + (std::uint32_t{frame.window} << scale);
   if (!flow.offered || is_after(edge, flow.offered_edge)) flow.offered_edge = edge;
@@ -35,13 +40,16 @@ std::string TcpMonitor::check_options(const Decoded& frame, const Flow& flow) {
   if (frame.mss && !frame.has(SYN)) return "RFC 9293 MUST-65: MSS option outside a SYN";
   if (frame.window_scale && !frame.has(SYN)) return "RFC 7323 2.1: window scale option outside a SYN";
   if (frame.has(RST)) return "";
-  // RFC 9293 MUST-16: options count against the peer's MSS. A peer that claims less than it must take is not obeyed.
+  // RFC 9293 MUST-16: options count against the peer's MSS. A peer that claims less than it must take is not
+  // obeyed.
   const std::uint32_t limit = std::max<std::uint32_t>(flow.peer_mss, 88);
   const auto size = static_cast<std::uint32_t>(frame.payload.size() + frame.options_length);
-  if (size > limit && !frame.payload.empty()) return numbers("RFC 9293 MUST-16: segment above the peer's MSS", size, limit);
+  if (size > limit && !frame.payload.empty())
+    return numbers("RFC 9293 MUST-16: segment above the peer's MSS", size, limit);
   const bool negotiated = flow.peer_timestamps && flow.own_timestamps;
   if (!frame.has(SYN) && frame.ts_value.has_value() != negotiated)
-    return negotiated ? "RFC 7323 3.2: negotiated timestamp is missing" : "RFC 7323 3.2: timestamp was not negotiated";
+    return negotiated ? "RFC 7323 3.2: negotiated timestamp is missing"
+                      : "RFC 7323 3.2: timestamp was not negotiated";
   return "";
 }
 
@@ -52,7 +60,8 @@ std::string TcpMonitor::check_sequence(const Decoded& frame, Flow& flow, bool lo
   // One octet beyond the offered window is a zero-window probe or a FIN (RFC 9293 3.8.6.1).
   if (!frame.has(SYN) && flow.offered && frame.seq_length() > 0 && is_after(end, flow.offered_edge + 1))
     return numbers("sent beyond the right edge the peer offered", end, flow.offered_edge);
-  if (flow.sent_fin && is_after(end, flow.fin_end)) return numbers("sent something after the FIN", end, flow.fin_end);
+  if (flow.sent_fin && is_after(end, flow.fin_end))
+    return numbers("sent something after the FIN", end, flow.fin_end);
   if (frame.has(FIN)) {
     if (flow.sent_fin && end != flow.fin_end) return numbers("the FIN moved", end, flow.fin_end);
     flow.sent_fin = true;

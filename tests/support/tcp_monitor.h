@@ -1,6 +1,6 @@
-// Watches what one stack sends and receives, and says when a segment it sends breaks a rule that holds for every
-// connection at every moment (RFC 9293 sequence and window invariants). Runs in every simulation and every
-// conversation, so a test need not ask for it.
+// Watches what one stack sends and receives, and says when a segment it sends breaks a rule that holds for
+// every connection at every moment (RFC 9293 sequence and window invariants). Runs in every simulation and
+// every conversation, so a test need not ask for it.
 #pragma once
 
 #include <cstdint>
@@ -18,8 +18,8 @@ class TcpMonitor {
 
   /// A frame the stack was given.
   void received(const Decoded& frame);
-  /// A frame the stack sent. Empty, or the rule it breaks. `lost_some`: the stack has had to drop packets of its own
-  /// on their way out (and counted them), so a gap in sequence numbers proves nothing.
+  /// A frame the stack sent. Empty, or the rule it breaks. `lost_some`: the stack has had to drop packets of
+  /// its own on their way out (and counted them), so a gap in sequence numbers proves nothing.
   std::string sent(const Decoded& frame, bool lost_some);
 
  private:
@@ -28,19 +28,19 @@ class TcpMonitor {
   struct Flow {
     bool sent_syn = false;
     std::uint32_t isn = 0;
-    std::uint32_t sent_end = 0;         ///< one past the highest sequence number sent
+    std::uint32_t sent_end = 0;  ///< one past the highest sequence number sent
     bool sent_fin = false;
     std::uint32_t fin_end = 0;
     bool offered = false;
-    std::uint32_t offered_edge = 0;     ///< the furthest right edge the peer ever offered
-    std::uint16_t peer_mss = 536;       ///< RFC 9293 MUST-15
+    std::uint32_t offered_edge = 0;  ///< the furthest right edge the peer ever offered
+    std::uint16_t peer_mss = 536;    ///< RFC 9293 MUST-15
     std::optional<std::uint8_t> peer_scale;
     std::optional<std::uint8_t> own_scale;
     bool peer_timestamps = false;
     bool own_timestamps = false;
     bool sent_ack = false;
     std::uint32_t last_ack = 0;
-    std::uint32_t own_edge = 0;         ///< the furthest right edge offered to the peer
+    std::uint32_t own_edge = 0;  ///< the furthest right edge offered to the peer
 
     bool scaled() const { return peer_scale && own_scale; }
   };

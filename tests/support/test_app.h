@@ -14,10 +14,10 @@ namespace pollux::test {
 class TestApp final : public TcpHandler {
  public:
   // What happened.
-  TcpConn conn;                         ///< the last connection that was established
-  std::vector<TcpConn> connections;     ///< all of them, in order
+  TcpConn conn;                      ///< the last connection that was established
+  std::vector<TcpConn> connections;  ///< all of them, in order
   std::string received;
-  std::vector<Bytes> kept;              ///< deliveries, while `keep` is set
+  std::vector<Bytes> kept;  ///< deliveries, while `keep` is set
   std::uint32_t deliveries = 0;
   std::uint32_t writable = 0;
   std::uint32_t peer_closed = 0;
@@ -27,9 +27,9 @@ class TestApp final : public TcpHandler {
   std::uint32_t callbacks_after_close = 0;  ///< must stay 0
 
   // What to do.
-  bool keep = false;                    ///< hold the receive window down
+  bool keep = false;  ///< hold the receive window down
   bool echo = false;
-  bool close_with_peer = false;         ///< close() when the peer does
+  bool close_with_peer = false;  ///< close() when the peer does
   std::function<void(TcpConn)> when_connected;
   std::function<void(TcpConn, Bytes)> when_data;  ///< instead of recording
   std::function<void(TcpConn)> when_writable;

@@ -43,7 +43,9 @@ void TestPeer::forget(std::uint32_t isn) {
   flow().isn = isn;
 }
 
-LinkIds TestPeer::ids() const { return {mac_, host_.mac(), address_, host_.ip()}; }
+LinkIds TestPeer::ids() const {
+  return {mac_, host_.mac(), address_, host_.ip()};
+}
 
 // --- Saying ------------------------------------------------------------------------------------------------
 
@@ -68,7 +70,8 @@ std::vector<std::uint8_t> TestPeer::options_for(std::uint8_t flags, const Seg& s
   if (seg.has_ts.value_or(seg.ts_value.has_value() || implied)) {
     const std::uint32_t value = timestamp(flags, seg);
     const std::uint32_t echo = seg.ts_echo.value_or((flags & ACK) != 0 ? flow().ts_heard : 0);
-    put_option(out, {1, 1, 8, 10, value >> 24, value >> 16, value >> 8, value, echo >> 24, echo >> 16, echo >> 8, echo});
+    put_option(out, {1, 1, 8, 10, value >> 24, value >> 16, value >> 8, value, echo >> 24, echo >> 16,
+                     echo >> 8, echo});
     if ((flags & SYN) != 0) flow().offered_timestamps = true;
   }
   return out;
@@ -91,7 +94,8 @@ Frame TestPeer::make(std::uint8_t flags, const Seg& seg) {
   header.options = options_for(flags, seg);
   header.data_offset = seg.data_offset;
   header.bad_checksum = seg.bad_checksum;
-  return tcp_frame(ids(), header, {reinterpret_cast<const std::uint8_t*>(payload.data()), payload.size()}, seg.ip);
+  return tcp_frame(ids(), header, {reinterpret_cast<const std::uint8_t*>(payload.data()), payload.size()},
+                   seg.ip);
 }
 
 void TestPeer::sends(std::uint8_t flags, const Seg& seg) {
@@ -161,7 +165,9 @@ void TestPeer::learns(const Decoded& d) {
   if (seq <= f.rcv_nxt && end > f.rcv_nxt) f.rcv_nxt = end;
 }
 
-void TestPeer::runs_now() { world_.run_until(world_.now()); }
+void TestPeer::runs_now() {
+  world_.run_until(world_.now());
+}
 
 Decoded TestPeer::pops(std::uint8_t flags, const Seg& seg, const Where& where) {
   if (inbox_.empty()) {
@@ -174,23 +180,28 @@ Decoded TestPeer::pops(std::uint8_t flags, const Seg& seg, const Where& where) {
   return got;
 }
 
-Decoded TestPeer::expects(std::uint8_t flags, const Seg& seg, Where where) { return pops(flags, seg, where); }
+Decoded TestPeer::expects(std::uint8_t flags, const Seg& seg, Where where) {
+  return pops(flags, seg, where);
+}
 
 Decoded TestPeer::expects_after(Duration delay, std::uint8_t flags, const Seg& seg, Where where) {
   return expects_between(delay, delay + timer_tick, flags, seg, where);
 }
 
-Decoded TestPeer::expects_between(Duration from, Duration to, std::uint8_t flags, const Seg& seg, Where where) {
+Decoded TestPeer::expects_between(Duration from, Duration to, std::uint8_t flags, const Seg& seg,
+                                  Where where) {
   const TimePoint start = world_.now();
   while (inbox_.empty() && world_.step(start + to)) {
   }
   if (inbox_.empty()) {
-    fails(where, "expected [" + flags_text(flags) + "] within " + std::to_string(to.seconds()) + " s, nothing came");
+    fails(where,
+          "expected [" + flags_text(flags) + "] within " + std::to_string(to.seconds()) + " s, nothing came");
     return {};
   }
   const Duration took = inbox_.front().at - start;
   if (took < from)
-    fails(where, "came after " + std::to_string(took.seconds()) + " s, expected not before " + std::to_string(from.seconds()) + " s");
+    fails(where, "came after " + std::to_string(took.seconds()) + " s, expected not before " +
+                     std::to_string(from.seconds()) + " s");
   runs_now();
   return pops(flags, seg, where);
 }
@@ -231,15 +242,18 @@ std::string TestPeer::differences(const Decoded& got, std::uint8_t flags, const 
   };
   if (!got.problem.empty()) wrong += got.problem + "; ";
   if (got.destination_port != flow_key_.first || got.source_port != flow_key_.second)
-    wrong += "ports " + std::to_string(got.source_port) + " > " + std::to_string(got.destination_port) + " are another conversation's; ";
+    wrong += "ports " + std::to_string(got.source_port) + " > " + std::to_string(got.destination_port) +
+             " are another conversation's; ";
   const auto plain = [](std::uint8_t bits) { return static_cast<std::uint8_t>(bits & ~PSH); };
-  if (plain(got.flags) != plain(flags)) wrong += "flags [" + flags_text(got.flags) + "], expected [" + flags_text(flags) + "]; ";
+  if (plain(got.flags) != plain(flags))
+    wrong += "flags [" + flags_text(got.flags) + "], expected [" + flags_text(flags) + "]; ";
   const Flow& f = flow();
   if (want.seq) differs("seq", static_cast<std::int32_t>(got.seq - f.stack_isn.value_or(0)), *want.seq);
   if (want.ack) differs("ack", static_cast<std::int32_t>(got.ack - f.isn), *want.ack);
   if (want.window) differs("window", got.window, *want.window);
   if (want.len) differs("length", static_cast<std::int64_t>(got.payload.size()), *want.len);
-  if (want.data && std::string(got.payload.begin(), got.payload.end()) != *want.data) wrong += "payload differs; ";
+  if (want.data && std::string(got.payload.begin(), got.payload.end()) != *want.data)
+    wrong += "payload differs; ";
   if (want.mss) differs("mss", got.mss.value_or(0), *want.mss);
   if (want.wscale) differs("window scale", got.window_scale.value_or(255), *want.wscale);
   if (want.ts_value) differs("ts value", got.ts_value.value_or(0), *want.ts_value);
@@ -274,16 +288,17 @@ void TestPeer::waits(Duration time) {
 }
 
 std::string TestPeer::relative(const Decoded& d, bool from_stack) const {
-  const PortPair key = from_stack ? PortPair{d.destination_port, d.source_port} : PortPair{d.source_port, d.destination_port};
+  const PortPair key =
+      from_stack ? PortPair{d.destination_port, d.source_port} : PortPair{d.source_port, d.destination_port};
   const auto found = flows_.find(key);
   const std::uint32_t peer = found == flows_.end() ? 0 : found->second.isn;
   const std::uint32_t stack = found == flows_.end() ? 0 : found->second.stack_isn.value_or(0);
   const auto seq = static_cast<std::int32_t>(d.seq - (from_stack ? stack : peer));
   const auto ack = static_cast<std::int32_t>(d.ack - (from_stack ? peer : stack));
   char line[192];
-  std::snprintf(line, sizeof line, "[%s] seq %d ack %d win %u len %zu%s%s%s", flags_text(d.flags).c_str(), seq,
-                d.has(ACK) ? ack : 0, d.window, d.payload.size(), d.mss ? " mss" : "", d.window_scale ? " wscale" : "",
-                d.ts_value ? " ts" : "");
+  std::snprintf(line, sizeof line, "[%s] seq %d ack %d win %u len %zu%s%s%s", flags_text(d.flags).c_str(),
+                seq, d.has(ACK) ? ack : 0, d.window, d.payload.size(), d.mss ? " mss" : "",
+                d.window_scale ? " wscale" : "", d.ts_value ? " ts" : "");
   return line;
 }
 

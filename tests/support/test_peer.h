@@ -1,5 +1,5 @@
-// A peer that is played by hand: it says raw segments to one stack and states what it expects to hear, with sequence
-// numbers relative to the initial ones, over the virtual clock.
+// A peer that is played by hand: it says raw segments to one stack and states what it expects to hear, with
+// sequence numbers relative to the initial ones, over the virtual clock.
 //
 //   peer.sends(SYN, {.seq = 0, .mss = 1460});
 //   peer.expects(SYN | ACK, {.seq = 0, .ack = 1, .mss = 1460});
@@ -20,8 +20,9 @@
 
 namespace pollux::test {
 
-/// What a segment says, or must say. In sends() an absent field takes the obvious value: the next sequence number, an
-/// acknowledgment of everything seen, the negotiated timestamp. In expects() an absent field is not looked at.
+/// What a segment says, or must say. In sends() an absent field takes the obvious value: the next sequence
+/// number, an acknowledgment of everything seen, the negotiated timestamp. In expects() an absent field is
+/// not looked at.
 struct Seg {
   std::optional<std::int64_t> seq = {};        ///< relative to its sender's ISN
   std::optional<std::int64_t> ack = {};        ///< relative to its receiver's ISN
@@ -33,10 +34,10 @@ struct Seg {
   std::optional<std::uint8_t> wscale = {};
   std::optional<std::uint32_t> ts_value = {};
   std::optional<std::uint32_t> ts_echo = {};
-  std::optional<bool> has_mss = {};            ///< expects: the option is there, or is not
+  std::optional<bool> has_mss = {};  ///< expects: the option is there, or is not
   std::optional<bool> has_wscale = {};
-  std::optional<bool> has_ts = {};             ///< sends: false leaves a negotiated timestamp out
-  std::optional<bool> push = {};               ///< expects: PSH (otherwise not looked at)
+  std::optional<bool> has_ts = {};  ///< sends: false leaves a negotiated timestamp out
+  std::optional<bool> push = {};    ///< expects: PSH (otherwise not looked at)
   std::optional<std::uint16_t> urgent = {};
   std::optional<std::uint8_t> data_offset = {};
   bool bad_checksum = false;
@@ -52,7 +53,8 @@ class TestPeer {
     Frame frame;
   };
 
-  /// `host` must be a bare host of `world`. The peer has the next address of its subnet and answers every ARP request.
+  /// `host` must be a bare host of `world`. The peer has the next address of its subnet and answers every ARP
+  /// request.
   TestPeer(World& world, SimHost& host);
 
   // --- Who talks -------------------------------------------------------------------------------------------
@@ -80,10 +82,13 @@ class TestPeer {
   // --- Hearing ---------------------------------------------------------------------------------------------
   /// The next packet must be this segment; it is returned for a closer look.
   Decoded expects(std::uint8_t flags, const Seg& seg = {}, Where where = Where::current());
-  /// Nothing before `delay` from now, and the segment within a timer tick of it. The time afterwards is its time.
-  Decoded expects_after(Duration delay, std::uint8_t flags, const Seg& seg = {}, Where where = Where::current());
+  /// Nothing before `delay` from now, and the segment within a timer tick of it. The time afterwards is its
+  /// time.
+  Decoded expects_after(Duration delay, std::uint8_t flags, const Seg& seg = {},
+                        Where where = Where::current());
   /// The same with a margin of the test's own.
-  Decoded expects_between(Duration from, Duration to, std::uint8_t flags, const Seg& seg = {}, Where where = Where::current());
+  Decoded expects_between(Duration from, Duration to, std::uint8_t flags, const Seg& seg = {},
+                          Where where = Where::current());
   /// Nothing has come that was not expected yet.
   void expects_nothing(Where where = Where::current());
   /// Nothing comes for this long.

@@ -42,15 +42,18 @@ SimHost& World::add_host(HostOptions options, LinkOptions up, LinkOptions down) 
     schedule(when, false, [&host, frame = std::move(frame)] { host.receive(frame); });
   });
   host.on_output([this, index](Frame frame) {
-    if (!ports_[index]->up->transmit(frame, now_, rng_)) trace_.add(now_, ports_[index]->host->name(), "lost", frame);
+    if (!ports_[index]->up->transmit(frame, now_, rng_))
+      trace_.add(now_, ports_[index]->host->name(), "lost", frame);
   });
   return host;
 }
 
-SimHost& World::add_bare_host(HostOptions options) { return add_port(std::move(options)); }
+SimHost& World::add_bare_host(HostOptions options) {
+  return add_port(std::move(options));
+}
 
-// A switch that knows where everybody is: unicast goes to its port, everything else to all others. A corrupted
-// address floods, so that a host also sees frames that are not for it.
+// A switch that knows where everybody is: unicast goes to its port, everything else to all others. A
+// corrupted address floods, so that a host also sees frames that are not for it.
 void World::switch_frame(std::size_t from, const Frame& frame) {
   if (frame.size() < 6) return;
   MacAddress to;
@@ -65,14 +68,17 @@ void World::switch_frame(std::size_t from, const Frame& frame) {
     targets.push_back(i);
   }
   for (const std::size_t i : targets)
-    if (!ports_[i]->down->transmit(frame, now_, rng_)) trace_.add(now_, ports_[i]->host->name(), "lost", frame);
+    if (!ports_[i]->down->transmit(frame, now_, rng_))
+      trace_.add(now_, ports_[i]->host->name(), "lost", frame);
 }
 
 void World::schedule(TimePoint when, bool is_application, std::function<void()> action) {
   events_.push({std::max(when, now_), order_++, is_application, std::move(action)});
 }
 
-void World::at(TimePoint when, std::function<void()> action) { schedule(when, true, std::move(action)); }
+void World::at(TimePoint when, std::function<void()> action) {
+  schedule(when, true, std::move(action));
+}
 
 TimePoint World::next_moment() const {
   TimePoint next = events_.empty() ? TimePoint::never() : events_.top().when;
@@ -157,6 +163,8 @@ std::vector<std::uint64_t> seeds_to_run(std::uint64_t default_count) {
   return seeds;
 }
 
-std::uint64_t one_seed() { return environment_number("POLLUX_SEED", 1); }
+std::uint64_t one_seed() {
+  return environment_number("POLLUX_SEED", 1);
+}
 
 }  // namespace pollux::test

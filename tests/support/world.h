@@ -8,9 +8,9 @@
 #include <string>
 #include <vector>
 
-#include "support/packet_trace.h"
 #include "pollux/base/rng.h"
 #include "pollux/base/time.h"
+#include "support/packet_trace.h"
 #include "support/sim_host.h"
 #include "support/sim_link.h"
 
@@ -50,7 +50,8 @@ class World {
   bool run_until(const std::function<bool()>& done, Duration limit);
   /// Until no event and no stack deadline is left; false also when `limit` passes first.
   bool run_until_idle(Duration limit);
-  /// The next moment at which something happens, if it is not after `deadline`: then true, and it has happened.
+  /// The next moment at which something happens, if it is not after `deadline`: then true, and it has
+  /// happened.
   bool step(TimePoint deadline);
 
   /// Records a broken invariant: the test fails and every run stops.
@@ -89,7 +90,8 @@ class World {
   Rng rng_;
   PacketTrace trace_;
   std::vector<std::unique_ptr<Port>> ports_;
-  std::priority_queue<Event, std::vector<Event>, Later> events_;  // may hold Bytes: gone before the stacks are
+  std::priority_queue<Event, std::vector<Event>, Later>
+      events_;  // may hold Bytes: gone before the stacks are
   std::uint64_t order_ = 0;
   std::uint64_t moments_ = 0;
   std::uint64_t event_limit_ = 50'000'000;
