@@ -161,6 +161,13 @@ def leftovers(tree):
         yield from located(path, text, r"\b(TO" r"DO|FIX" r"ME|XX" r"X|HA" r"CK)\b", "finish it or open an issue")
 
 
+def stray_files(tree):
+    """No file that a tool left behind."""
+    for path in tree.files:
+        if re.search(r"(~|\.(orig|rej|bak|swp|o|so|a))$", path):
+            yield f"{path}: left behind by a tool"
+
+
 def links(tree):
     """Relative links in documents lead somewhere, and every README is linked from the one above it."""
     folders = {posixpath.dirname(path) for path in tree.files}
@@ -302,5 +309,5 @@ def headers_alone(tree):
 
 
 RULES = [banned_calls, no_exceptions, no_allocation, include_direction, foreign_headers, file_length, function_length,
-         machine_paths, leftovers, links, readme_copies, reasons_used, suites_registered, no_skips, public_headers,
-         headers_alone]
+         machine_paths, leftovers, stray_files, links, readme_copies, reasons_used, suites_registered, no_skips,
+         public_headers, headers_alone]

@@ -60,6 +60,7 @@ SAMPLES = {
         [source("#include <dpdk/work/x>\n"), source("cd tests/work/x\n", "README.md")]),
     "leftovers": (
         [source("// TO" "DO: finish\n"), source("FIX" "ME\n", "README.md")], [source("// all done, not to do\n")]),
+    "stray_files": ([source("int x;\n", "lib/tcp/x.cc.orig"), source("x\n", "README.md~")], [source("int x;\n")]),
     "links": (
         [{"README.md": "[a](lib/nowhere.md)\n"}, {"README.md": "hello\n", "lib/README.md": "x\n"}],
         [{"README.md": "[a](lib/README.md) [b](lib) [c](https://example.org/)\n", "lib/README.md": "[up](../README.md)\n"}]),
