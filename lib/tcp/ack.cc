@@ -39,7 +39,7 @@ void Tcp::process_ack(Tcb& tcb, const Segment& seg) noexcept {
                     snd.wnd != 0 && seg.window << tcb.send_scale == snd.wnd;
   if (event.duplicate) counters_.add(Counter::tcp_dup_acks_in);
   if (seg.options != nullptr && tcb.is.sack) event.dsack = take_sacks(tcb, seg, event.delivery);
-  if (event.acked == 0 && !event.duplicate && event.delivery.octets == 0) return;
+  if (event.acked == 0 && !event.duplicate && !event.dsack && event.delivery.octets == 0) return;
 
   const std::uint32_t data = std::min(event.acked, tcb.queue.size());
   const bool fin_acked = event.acked > data;

@@ -107,8 +107,7 @@ void Tcp::check_tail_probe(Tcb& tcb, const AckEvent& event) noexcept {
   LossRecovery& loss = tcb.loss;
   if (!loss.probe_sent || tcb.snd.una.before(loss.probe_end)) return;
   if (loss.probe_was_retransmission && !event.dsack) {
-    const bool first_ack = event.acked != 0 && tcb.snd.una == loss.probe_end;
-    if (first_ack && !tcb.board.empty()) return;  // wait: a D-SACK may yet say that the original arrived
+    if (event.acked != 0 && tcb.snd.una == loss.probe_end) return;  // a D-SACK may yet say that the original arrived
     if (tcb.snd.una.after(loss.probe_end)) {
       // New data was acknowledged and no D-SACK came: the probe replaced a lost segment, which asks for a response.
       tcb.cc.on_congestion({.in_flight = tcb.board.outstanding() + event.acked, .now = now_});

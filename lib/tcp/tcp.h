@@ -219,7 +219,7 @@ class Tcp {
   void on_idle_timeout(Tcb& tcb) noexcept;
   void restart_rto(Tcb& tcb) noexcept;
   void arm_probe_or_rto(Tcb& tcb) noexcept;
-  static Duration probe_timeout(const Tcb& tcb) noexcept;
+  Duration probe_timeout(const Tcb& tcb) const noexcept;
   void on_retransmission_timer(Tcb& tcb) noexcept;
   Duration current_rto(const Tcb& tcb) const noexcept;
   void arm_keepalive(Tcb& tcb) noexcept;

@@ -39,8 +39,9 @@ void Tcp::arm_probe_or_rto(Tcb& tcb) noexcept {
   set_deadline(tcb, tcb.rto_deadline, probe_at);
 }
 
-Duration Tcp::probe_timeout(const Tcb& tcb) noexcept {
-  constexpr Duration probe_min = Duration::from_ms(2);
+Duration Tcp::probe_timeout(const Tcb& tcb) const noexcept {
+  // Not sooner than a host that was busy elsewhere for a moment: 10 ms with the usual minimum RTO.
+  const Duration probe_min = options_.rto_min / 20;
   constexpr Duration peer_delayed_ack_max = Duration::from_ms(200);  // RFC 8985 7.2 TLP.max_ack_delay
   const Duration timeout = std::max(tcb.rtt.srtt() * 2, probe_min);
   // Less than two full segments may wait for the peer's delayed ACK.
