@@ -61,6 +61,11 @@ ControlSignals::ControlSignals() {
 }
 
 ControlSignals::~ControlSignals() {
+  // A second SIGTERM that came while the first was obeyed has had its effect.
+  const sigset_t set = handled_signals();
+  const timespec at_once{};
+  while (sigtimedwait(&set, nullptr, &at_once) > 0) {
+  }
   pthread_sigmask(SIG_SETMASK, &previous_, nullptr);
 }
 

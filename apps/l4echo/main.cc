@@ -4,6 +4,7 @@
 #include <CLI/CLI.hpp>
 #include <algorithm>
 #include <atomic>
+#include <csignal>
 #include <cstdio>
 #include <exception>
 #include <map>
@@ -70,6 +71,8 @@ int serve(const Config& config, const ServiceOptions& options) {
   runtime.on_each_core_tick(Duration::from_ms(10),
                             [&](Stack& stack, TimePoint now) { services.of(stack).tick(now); });
   const int status = runtime.run();
+  std::signal(SIGTERM, SIG_IGN);  // asked once and stopping: asked again, it still says what it counted
+  std::signal(SIGINT, SIG_IGN);
   fmt::print(stderr, "{}", runtime.counters_text());
   return status;
 }
