@@ -15,6 +15,7 @@
 #include <vector>
 
 #include "pollux/drivers_glue/config.h"
+#include "pollux/drivers_glue/telemetry_loop.h"
 #include "pollux/stack/stack.h"
 
 namespace pollux {
@@ -28,13 +29,15 @@ concept BurstPort = requires(P port, rte_mbuf** packets, std::uint16_t n) {
   { port.tx_burst(packets, n) } noexcept -> std::same_as<std::uint16_t>;
 };
 
-/// Plain numbers of the owning core; copied into snapshots.
-struct LoopCounters {
-  std::uint64_t turns = 0;
-  std::uint64_t idle_turns = 0;  ///< turns that neither received nor sent
-  std::uint64_t sleeps = 0;
-  std::uint64_t rx_full = 0;     ///< bursts as large as allowed: more may have waited
-  std::uint64_t tx_refused = 0;  ///< turns in which a port did not take all packets
+/// Stands between the loop and the stack's input while packets are captured.
+class InputTap {
+ public:
+  /// Gives the burst to `stack`, as the loop would.
+  virtual void input(Stack& stack, InterfaceId interface, std::span<rte_mbuf* const> burst,
+                     TimePoint now) noexcept = 0;
+
+ protected:
+  ~InputTap() = default;
 };
 
 struct IdleOptions {
@@ -74,11 +77,10 @@ class CoreLoop {
 
   /// One turn at `now`. True when a packet came or went.
   bool turn(TimePoint now) noexcept {
-    ++counters_.turns;
-    bool busy = receive(now);
-    stack_.advance(now);
-    stack_.flush(now);
-    busy |= transmit();
+    counters_.end_turn(now);
+    const bool busy = ++counters_.turns % LoopCounters::stage_sample_every == 0 ? stages(now, StageWatch())
+                                                                                : stages(now, NoWatch());
+    counters_.turn_was_busy = busy;
     if (busy) {
       empty_turns_ = 0;
     } else {
@@ -115,6 +117,8 @@ class CoreLoop {
   }
 
   const LoopCounters& counters() const noexcept { return counters_; }
+  /// From now on input passes through `tap`; nullptr: straight to the stack again.
+  void set_tap(InputTap* tap) noexcept { tap_ = tap; }
   std::span<const Port> ports() const noexcept { return ports_; }
 
  private:
@@ -124,14 +128,33 @@ class CoreLoop {
     Tick call;
   };
 
-  bool receive(TimePoint now) noexcept {
+  template <typename Watch>
+  bool stages(TimePoint now, Watch watch) noexcept {
+    bool busy = receive(now, watch);
+    stack_.advance(now);
+    watch.lap(LoopStage::advance);
+    stack_.flush(now);
+    watch.lap(LoopStage::flush);
+    busy |= transmit();
+    watch.lap(LoopStage::tx);
+    watch.finish(counters_, busy);
+    return busy;
+  }
+
+  template <typename Watch>
+  bool receive(TimePoint now, Watch& watch) noexcept {
     bool any = false;
     for (InterfaceId i = 0; i < ports_.size(); ++i) {
       const std::uint16_t n = ports_[i].rx_burst(burst_.data(), burst_max);
+      watch.lap(LoopStage::rx);
       if (n == 0) continue;
       any = true;
       counters_.rx_full += n == burst_max;
-      stack_.input(i, {burst_.data(), n}, now);
+      if (tap_ == nullptr) [[likely]]
+        stack_.input(i, {burst_.data(), n}, now);
+      else
+        tap_->input(stack_, i, {burst_.data(), n}, now);
+      watch.lap(LoopStage::input);
     }
     return any;
   }
@@ -170,6 +193,7 @@ class CoreLoop {
   Stack& stack_;
   std::vector<Port> ports_;
   IdleOptions idle_;
+  InputTap* tap_ = nullptr;
   std::uint64_t empty_turns_ = 0;
   LoopCounters counters_;
   std::vector<TickEntry> ticks_;

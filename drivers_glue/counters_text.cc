@@ -37,14 +37,34 @@ void add_port(const PortReport& port, Out out) {
                  s.oerrors);
 }
 
-void add_core(std::size_t index, const CoreReport& core, Out out) {
-  const CoreSnapshot& s = core.snapshot;
+/// Where a core's time went, and how long its turns were.
+void add_loop(std::size_t index, const LoopCounters& loop, Out out) {
+  constexpr double ns_per_us = 1e3, ns_per_s = 1e9;
   fmt::format_to(
       out,
-      "core {} on CPU {}: {} connections, mbufs in use {} of {}, clones {}; {} turns, {} idle, {} sleeps, "
-      "{} full receive bursts, {} turns with a full transmit ring\n",
-      index, core.cpu, s.connections, s.packets_in_use, s.packets, s.clones_in_use, s.loop.turns,
-      s.loop.idle_turns, s.loop.sleeps, s.loop.rx_full, s.loop.tx_refused);
+      "core {} busy {:.3f} s, idle {:.3f} s; of {} busy turns half took at most {:.1f} us, 99 % {:.1f} us, "
+      "99.9 % {:.1f} us, the longest {:.1f} us; busy time by stage:",
+      index, static_cast<double>(loop.busy_ns) / ns_per_s, static_cast<double>(loop.idle_ns) / ns_per_s,
+      loop.busy_turns.count(), static_cast<double>(loop.busy_turns.quantile(0.5)) / ns_per_us,
+      static_cast<double>(loop.busy_turns.quantile(0.99)) / ns_per_us,
+      static_cast<double>(loop.busy_turns.quantile(0.999)) / ns_per_us,
+      static_cast<double>(loop.busy_turns.max_ns()) / ns_per_us);
+  for (std::size_t i = 0; i < loop_stages; ++i)
+    fmt::format_to(out, " {} {:.0f} %", loop_stage_names[i],
+                   100 * loop.stage_share(static_cast<LoopStage>(i)));
+  *out = '\n';
+}
+
+void add_core(std::size_t index, const CoreReport& core, Out out) {
+  const CoreSnapshot& s = core.snapshot;
+  fmt::format_to(out,
+                 "core {} on CPU {}: {} connections, mbufs in use {} of {}, clones {}; fewest free mbufs {}, "
+                 "clones {} of {}; "
+                 "{} turns, {} idle, {} sleeps, {} full receive bursts, {} turns with a full transmit ring\n",
+                 index, core.cpu, s.connections, s.packets_in_use, s.packets, s.clones_in_use,
+                 s.packets_free_min, s.clones_free_min, s.clones, s.loop.turns, s.loop.idle_turns,
+                 s.loop.sleeps, s.loop.rx_full, s.loop.tx_refused);
+  add_loop(index, s.loop, out);
 }
 
 }  // namespace

@@ -13,6 +13,7 @@ namespace {
 
 /// Turns that may follow the last one to get RSTs and last ACKs out, when the port does not take them sooner.
 constexpr int farewell_turns_max = 10'000;
+constexpr Duration pool_look_period = Duration::from_ms(10);
 
 void sleep_for(Duration duration) noexcept {
   const timespec ts = {static_cast<std::time_t>(duration.ns() / 1'000'000'000),
@@ -26,7 +27,9 @@ PollingCore::PollingCore(CorePlan plan, PacketPool pool)
     : plan_(std::move(plan)),
       pool_(pool),
       mailbox_(fmt::format("pollux_mailbox_{}", plan_.lcore), plan_.numa_node),
-      clock_(rte_get_tsc_hz()) {}
+      clock_(rte_get_tsc_hz()),
+      packets_free_min_(pool.available()),
+      clones_free_min_(pool.clones_available()) {}
 
 int PollingCore::build_entry(void* self) {
   auto& core = *static_cast<PollingCore*>(self);
@@ -96,6 +99,12 @@ void PollingCore::set_up() {
   for (const auto& setup : callbacks_->setup) setup(*stack_);
   const TimePoint now = clock_.now();
   for (const auto& tick : callbacks_->ticks) loop_->add_tick(tick.period, tick.call, now);
+  loop_->add_tick(pool_look_period, [this](Stack&, TimePoint) { note_pool_use(); }, now);
+}
+
+void PollingCore::note_pool_use() noexcept {
+  packets_free_min_ = std::min(packets_free_min_, pool_.available());
+  clones_free_min_ = std::min(clones_free_min_, pool_.clones_available());
 }
 
 void PollingCore::poll() {
@@ -166,7 +175,10 @@ CoreSnapshot PollingCore::snapshot() const noexcept {
   snapshot.connections = stack_->connection_count();
   snapshot.packets_in_use = pool_.in_use();
   snapshot.packets = pool_.size();
+  snapshot.packets_free_min = std::min(packets_free_min_, pool_.available());
   snapshot.clones_in_use = pool_.clones_in_use();
+  snapshot.clones = pool_.clones_size();
+  snapshot.clones_free_min = std::min(clones_free_min_, pool_.clones_available());
   return snapshot;
 }
 

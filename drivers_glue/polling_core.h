@@ -33,9 +33,12 @@ struct CoreSnapshot {
   Counters counters;
   LoopCounters loop;
   std::uint32_t connections = 0;
-  std::uint32_t packets_in_use = 0;  ///< data mbufs, those in the ports' rings included
-  std::uint32_t packets = 0;         ///< data mbufs in all
+  std::uint32_t packets_in_use = 0;    ///< data mbufs, those in the ports' rings included
+  std::uint32_t packets = 0;           ///< data mbufs in all
+  std::uint32_t packets_free_min = 0;  ///< fewest data mbufs that were free, looked at every 10 ms
   std::uint32_t clones_in_use = 0;
+  std::uint32_t clones = 0;
+  std::uint32_t clones_free_min = 0;
 };
 
 /// What one core needs to build its stack.
@@ -90,6 +93,7 @@ class PollingCore {
   void wait(const IdleStep& step) noexcept;
   void reset_connections() noexcept;
   void tear_down() noexcept;
+  void note_pool_use() noexcept;
 
   CorePlan plan_;
   PacketPool pool_;
@@ -103,6 +107,8 @@ class PollingCore {
   TimePoint drain_deadline_ = TimePoint::never();
   bool draining_ = false;
   bool released_ = false;
+  std::uint32_t packets_free_min_;
+  std::uint32_t clones_free_min_;
   CoreSnapshot last_;  // taken when the stack went
   std::uint32_t connections_reset_ = 0;
   std::exception_ptr failure_;

@@ -36,6 +36,9 @@ class PacketPool {
   std::uint32_t available() const noexcept { return rte_mempool_avail_count(data_); }
   std::uint32_t size() const noexcept { return data_->size; }
   std::uint32_t in_use() const noexcept { return rte_mempool_in_use_count(data_); }
+  /// The same for clone mbufs.
+  std::uint32_t clones_available() const noexcept { return rte_mempool_avail_count(clones_); }
+  std::uint32_t clones_size() const noexcept { return clones_->size; }
   std::uint32_t clones_in_use() const noexcept { return rte_mempool_in_use_count(clones_); }
 
  private:
