@@ -27,7 +27,7 @@ std::uint16_t Tcp::local_mss(const Tcb& tcb) const noexcept {
 }
 
 void Tcp::apply_syn_options(Tcb& tcb, const Segment& seg, const TcpOptionValues& options) noexcept {
-  tcb.is.timestamps = tcb.is.timestamps && options.has_timestamp;
+  tcb.is.timestamps = tcb.is.timestamps && seg.has_timestamp;
   tcb.is.window_scaling = tcb.is.window_scaling && options.has_window_scale;
   tcb.is.sack = tcb.is.sack && options.sack_permitted;
   tcb.send_scale = tcb.is.window_scaling ? options.window_scale : 0;
