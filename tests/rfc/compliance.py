@@ -31,7 +31,7 @@ def gtest_names(build):
     """Suite.Name and Suite.Name/parameter of every GoogleTest case in the built programs, without instantiations."""
     names = set()
     for program in sorted(pathlib.Path(build, "tests").glob("*/*")):
-        if program.parent.name not in ("unit", "state", "sim", "vdev") or not program.is_file() \
+        if program.parent.name not in ("unit", "state", "script", "sim", "vdev") or not program.is_file() \
                 or not program.stat().st_mode & 0o100:
             continue
         listed = subprocess.run([program, "--gtest_list_tests"], capture_output=True, text=True, check=True, timeout=60)

@@ -100,12 +100,4 @@ Numbers drive_to(Conversation& c, StateBit state, const Seg& syn) {
   }
 }
 
-TcpState observed_state(Conversation& c) {
-  if (c.app.conn.is_open()) return c.app.conn.state();
-  if (c.host.tcp().time_wait_count() != 0) return TcpState::time_wait;
-  // Passively opened and not yet established: the application has no handle yet.
-  if (c.host.tcp().connection_count() != 0) return TcpState::syn_received;
-  return TcpState::closed;
-}
-
 }  // namespace pollux::test

@@ -1,4 +1,4 @@
-// Brings a connection of the stack under test into any state of RFC 9293 3.3.2, and tells which it is in.
+// Brings a connection of the stack under test into any state of RFC 9293 3.3.2.
 #pragma once
 
 #include <cstdint>
@@ -34,8 +34,5 @@ struct Numbers {
 
 /// `syn` are the peer's SYN or SYN+ACK options.
 Numbers drive_to(Conversation& c, StateBit state, const Seg& syn = {.mss = 1460});
-
-/// The state the connection is in now; `closed` when there is none (a listener may still be there).
-TcpState observed_state(Conversation& c);
 
 }  // namespace pollux::test

@@ -231,7 +231,7 @@ TEST_P(StateTable, Rfc9293_3_10_7) {
   Conversation c;
   const Numbers at = drive_to(c, state);
   c.peer.expects_nothing();
-  const TcpState before = observed_state(c);
+  const TcpState before = c.state();
   const Counters counters = c.host.counters();
   const std::size_t received = c.app.received.size();
   const std::size_t closes = c.app.closed.size();
@@ -241,7 +241,7 @@ TEST_P(StateTable, Rfc9293_3_10_7) {
 
   const Out& out = row->out;
   check_reply(c, *row, at, c.peer.take());
-  EXPECT_STREQ(tcp_state_name(observed_state(c)), tcp_state_name(out.after.value_or(before)));
+  EXPECT_STREQ(tcp_state_name(c.state()), tcp_state_name(out.after.value_or(before)));
   const auto drops = new_drops(counters, c.host.counters());
   EXPECT_LE(drops.size(), 1u) << "a segment is dropped for one reason";
   const DropReason drop = drops.empty() ? DropReason::none : drops[0];

@@ -56,6 +56,14 @@ struct Conversation {
     queues(text);
     runs();
   }
+  /// The state the connection is in now; `closed` when there is none (a listener may still be there).
+  TcpState state() {
+    if (app.conn.is_open()) return app.conn.state();
+    if (host.tcp().time_wait_count() != 0) return TcpState::time_wait;
+    // Passively opened and not yet established: the application has no handle yet.
+    if (host.tcp().connection_count() != 0) return TcpState::syn_received;
+    return TcpState::closed;
+  }
   std::uint64_t count(Counter counter) { return host.counters()[counter]; }
   std::uint64_t dropped(DropReason reason) { return host.counters()[reason]; }
 

@@ -178,6 +178,9 @@ void decode_tcp_options(FrameView options, Decoded& out) {
     if (kind == 2 && length == 4) out.mss = get16(options, i + 2);
     if (kind == 3 && length == 3) out.window_scale = options[i + 2];
     if (kind == 4 && length == 2) out.sack_permitted = true;
+    if (kind == 5)
+      for (std::size_t at = i + 2; at + 8 <= i + length; at += 8)
+        out.sacks.emplace_back(get32(options, at), get32(options, at + 4));
     if (kind == 8 && length == 10) {
       out.ts_value = get32(options, i + 2);
       out.ts_echo = get32(options, i + 6);
@@ -323,6 +326,7 @@ std::string describe(FrameView frame) {
       if (d.window_scale) line += format(" wscale %u", *d.window_scale);
       if (d.sack_permitted) line += " sackOK";
       if (d.ts_value) line += format(" ts %u/%u", *d.ts_value, d.ts_echo);
+      for (const auto& [left, right] : d.sacks) line += format(" sack %u-%u", left, right);
       line += format(" len %zu", d.payload.size());
       break;
     case Decoded::Kind::udp:

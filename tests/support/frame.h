@@ -6,6 +6,7 @@
 #include <optional>
 #include <span>
 #include <string>
+#include <utility>
 #include <vector>
 
 #include "pollux/wire/address.h"
@@ -96,7 +97,8 @@ struct Decoded {
   std::optional<std::uint32_t> ts_value;
   std::uint32_t ts_echo = 0;
   bool sack_permitted = false;
-  std::vector<std::uint8_t> payload;  ///< of TCP, UDP; for ICMP what follows octet 8
+  std::vector<std::pair<std::uint32_t, std::uint32_t>> sacks;  ///< left edge, right edge
+  std::vector<std::uint8_t> payload;                           ///< of TCP, UDP; for ICMP what follows octet 8
 
   std::uint8_t icmp_type = 0;
   std::uint8_t icmp_code = 0;

@@ -66,6 +66,7 @@ std::vector<std::uint8_t> TestPeer::options_for(std::uint8_t flags, const Seg& s
   std::vector<std::uint8_t> out = seg.raw_options;
   if (const std::uint32_t mss = seg.mss.value_or(0); seg.mss) put_option(out, {2, 4, mss >> 8, mss});
   if (seg.wscale) put_option(out, {1, 3, 3, *seg.wscale});
+  if (seg.sack_permitted.value_or(false)) put_option(out, {1, 1, 4, 2});
   const bool implied = flow().timestamps && (flags & RST) == 0;
   if (seg.has_ts.value_or(seg.ts_value.has_value() || implied)) {
     const std::uint32_t value = timestamp(flags, seg);
@@ -73,6 +74,14 @@ std::vector<std::uint8_t> TestPeer::options_for(std::uint8_t flags, const Seg& s
     put_option(out, {1, 1, 8, 10, value >> 24, value >> 16, value >> 8, value, echo >> 24, echo >> 16,
                      echo >> 8, echo});
     if ((flags & SYN) != 0) flow().offered_timestamps = true;
+  }
+  if (seg.sacks && !seg.sacks->empty()) {
+    put_option(out, {1, 1, 5, static_cast<std::uint32_t>(2 + 8 * seg.sacks->size())});
+    for (const auto& [left, right] : *seg.sacks)
+      for (const std::int64_t edge : {left, right}) {
+        const std::uint32_t value = stack_isn() + static_cast<std::uint32_t>(edge);
+        put_option(out, {value >> 24, value >> 16, value >> 8, value});
+      }
   }
   return out;
 }
@@ -119,7 +128,8 @@ void TestPeer::together(const std::function<void()>& segments) {
   runs_now();
 }
 
-void TestPeer::sends_icmp_error(std::uint8_t type, std::uint8_t code, std::int64_t quoted_seq) {
+void TestPeer::sends_icmp_error(std::uint8_t type, std::uint8_t code, std::int64_t quoted_seq,
+                                std::uint32_t rest) {
   TcpHeader quoted;
   quoted.source_port = flow_key_.second;
   quoted.destination_port = flow_key_.first;
@@ -127,7 +137,7 @@ void TestPeer::sends_icmp_error(std::uint8_t type, std::uint8_t code, std::int64
   const Frame offender = tcp_frame({host_.mac(), mac_, host_.ip(), address_}, quoted, {});
   note("  > ICMP type " + std::to_string(type) + " code " + std::to_string(code));
   // RFC 792: the IP header and the first 8 octets behind it.
-  sends_frame(icmp_frame(ids(), type, code, 0, FrameView(offender).subspan(14, 28)));
+  sends_frame(icmp_frame(ids(), type, code, rest, FrameView(offender).subspan(14, 28)));
 }
 
 // --- Hearing -----------------------------------------------------------------------------------------------
@@ -175,8 +185,11 @@ Decoded TestPeer::pops(std::uint8_t flags, const Seg& seg, const Where& where) {
     return {};
   }
   const Decoded got = inbox_.front().segment;
+  const std::string came =
+      got.kind == Decoded::Kind::tcp ? relative(got, true) : describe(inbox_.front().frame);
   inbox_.pop_front();
-  if (const std::string wrong = differences(got, flags, seg); !wrong.empty()) fails(where, wrong);
+  if (const std::string wrong = differences(got, flags, seg); !wrong.empty())
+    fails(where, wrong + "\ncame: " + came);
   return got;
 }
 
@@ -207,7 +220,12 @@ Decoded TestPeer::expects_between(Duration from, Duration to, std::uint8_t flags
 }
 
 void TestPeer::expects_nothing(Where where) {
-  if (!inbox_.empty()) fails(where, "expected nothing, came " + describe(inbox_.front().frame));
+  if (!inbox_.empty()) {
+    const Arrival& first = inbox_.front();
+    fails(where, "expected nothing, came " + (first.segment.kind == Decoded::Kind::tcp
+                                                  ? relative(first.segment, true)
+                                                  : describe(first.frame)));
+  }
   inbox_.clear();
 }
 
@@ -251,6 +269,12 @@ std::string TestPeer::differences(const Decoded& got, std::uint8_t flags, const 
   if (want.seq) differs("seq", static_cast<std::int32_t>(got.seq - f.stack_isn.value_or(0)), *want.seq);
   if (want.ack) differs("ack", static_cast<std::int32_t>(got.ack - f.isn), *want.ack);
   if (want.window) differs("window", got.window, *want.window);
+  if (want.window_min && got.window < *want.window_min)
+    wrong += "window is " + std::to_string(got.window) + ", expected at least " +
+             std::to_string(*want.window_min) + "; ";
+  if (want.window_max && got.window > *want.window_max)
+    wrong += "window is " + std::to_string(got.window) + ", expected at most " +
+             std::to_string(*want.window_max) + "; ";
   if (want.len) differs("length", static_cast<std::int64_t>(got.payload.size()), *want.len);
   if (want.data && std::string(got.payload.begin(), got.payload.end()) != *want.data)
     wrong += "payload differs; ";
@@ -258,6 +282,19 @@ std::string TestPeer::differences(const Decoded& got, std::uint8_t flags, const 
   if (want.wscale) differs("window scale", got.window_scale.value_or(255), *want.wscale);
   if (want.ts_value) differs("ts value", got.ts_value.value_or(0), *want.ts_value);
   if (want.ts_echo) differs("ts echo", got.ts_echo, *want.ts_echo);
+  if (want.sack_permitted) differs("presence of SACK-permitted", got.sack_permitted, *want.sack_permitted);
+  if (want.sacks) {
+    const auto text = [](const auto& blocks, std::uint32_t isn) {
+      std::string all;
+      for (const auto& [left, right] : blocks)
+        all += (all.empty() ? "" : ",") + std::to_string(static_cast<std::int32_t>(left - isn)) + "-" +
+               std::to_string(static_cast<std::int32_t>(right - isn));
+      return all.empty() ? std::string("none") : all;
+    };
+    const std::string is = text(got.sacks, f.isn);
+    const std::string should = text(*want.sacks, 0);
+    if (is != should) wrong += "SACK blocks " + is + ", expected " + should + "; ";
+  }
   if (want.has_mss) differs("presence of MSS", got.mss.has_value(), *want.has_mss);
   if (want.has_wscale) differs("presence of window scale", got.window_scale.has_value(), *want.has_wscale);
   if (want.has_ts) differs("presence of timestamp", got.ts_value.has_value(), *want.has_ts);
@@ -298,8 +335,15 @@ std::string TestPeer::relative(const Decoded& d, bool from_stack) const {
   char line[192];
   std::snprintf(line, sizeof line, "[%s] seq %d ack %d win %u len %zu%s%s%s", flags_text(d.flags).c_str(),
                 seq, d.has(ACK) ? ack : 0, d.window, d.payload.size(), d.mss ? " mss" : "",
-                d.window_scale ? " wscale" : "", d.ts_value ? " ts" : "");
-  return line;
+                d.window_scale ? " wscale" : "", d.sack_permitted ? " sackok" : "");
+  std::string all = line;
+  if (d.ts_value) all += " ts " + std::to_string(*d.ts_value) + "/" + std::to_string(d.ts_echo);
+  for (const auto& [left, right] : d.sacks) {
+    const std::uint32_t isn = from_stack ? peer : stack;
+    all += " sack " + std::to_string(static_cast<std::int32_t>(left - isn)) + "-" +
+           std::to_string(static_cast<std::int32_t>(right - isn));
+  }
+  return all;
 }
 
 void TestPeer::note(std::string line) {
@@ -308,11 +352,13 @@ void TestPeer::note(std::string line) {
   conversation_.push_back(at + line);
 }
 
-void TestPeer::fails(const Where& where, const std::string& what) const {
-  std::string text = what + "\nthe conversation (peer > stack, peer < stack):\n";
+void TestPeer::fails(const Where& where, const std::string& what) {
+  failed_ = true;
+  std::string text = (where.text.empty() ? "" : "line: " + where.text + "\n") + what +
+                     "\nthe conversation (peer > stack, peer < stack):\n";
   const std::size_t first = conversation_.size() > 40 ? conversation_.size() - 40 : 0;
   for (std::size_t i = first; i < conversation_.size(); ++i) text += conversation_[i] + "\n";
-  ADD_FAILURE_AT(where.file_name(), static_cast<int>(where.line())) << text;
+  ADD_FAILURE_AT(where.file, where.line) << text;
 }
 
 }  // namespace pollux::test

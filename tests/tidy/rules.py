@@ -223,7 +223,7 @@ def reasons_used(tree):
 
 # --- Tests --------------------------------------------------------------------------------------------------------
 
-MESON_SUITES = ("unit", "state", "sim", "vdev", "fuzz")
+MESON_SUITES = ("unit", "state", "script", "sim", "vdev", "fuzz")
 
 
 def suites_registered(tree):
