@@ -57,6 +57,8 @@ template <BurstPort Port>
 class CoreLoop {
  public:
   static constexpr std::uint16_t burst_max = 32;
+  /// Timers wait for at most so many turns whose bursts were all full: 8,192 packets.
+  static constexpr std::uint32_t turns_without_timers_max = 256;
   /// Sleeps shorter than this cost more than they save.
   static constexpr Duration sleep_min = Duration::from_us(2);
 
@@ -130,8 +132,14 @@ class CoreLoop {
 
   template <typename Watch>
   bool stages(TimePoint now, Watch watch) noexcept {
+    more_waits_ = false;
     bool busy = receive(now, watch);
-    stack_.advance(now);
+    // What a timer waits for may lie behind a full burst, all the more after the thread stood still: it is heard first,
+    // for some turns.
+    if (!more_waits_ || ++turns_without_timers_ == turns_without_timers_max) {
+      turns_without_timers_ = 0;
+      stack_.advance(now);
+    }
     watch.lap(LoopStage::advance);
     stack_.flush(now);
     watch.lap(LoopStage::flush);
@@ -149,7 +157,10 @@ class CoreLoop {
       watch.lap(LoopStage::rx);
       if (n == 0) continue;
       any = true;
-      counters_.rx_full += n == burst_max;
+      if (n == burst_max) {
+        more_waits_ = true;
+        ++counters_.rx_full;
+      }
       if (tap_ == nullptr) [[likely]]
         stack_.input(i, {burst_.data(), n}, now);
       else
@@ -195,6 +206,8 @@ class CoreLoop {
   IdleOptions idle_;
   InputTap* tap_ = nullptr;
   std::uint64_t empty_turns_ = 0;
+  std::uint32_t turns_without_timers_ = 0;
+  bool more_waits_ = false;  // a port gave a full burst in this turn
   LoopCounters counters_;
   std::vector<TickEntry> ticks_;
   std::array<rte_mbuf*, burst_max> burst_;

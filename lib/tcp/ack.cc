@@ -54,6 +54,10 @@ void Tcp::process_ack(Tcb& tcb, const Segment& seg) noexcept {
     tcb.progress = now_;
   }
   sample_rtt(tcb, seg, event.delivery);
+  if (event.delivery.has_last) {
+    NewestDelivery& newest = newest_delivery_[tcb.route.interface];
+    if (event.delivery.last_sent >= newest.sent_at) newest = {event.delivery.last_sent, now_};
+  }
   // Without timestamps a long repair of retransmissions gives no sample (Karn), and the backed-off timer would be paid for
   // each further loss. Progress takes the back-off down step by step; a path that became slower raises it again.
   if (event.acked != 0 && tcb.backoff != 0 && tcb.loss.mode == RecoveryMode::loss) --tcb.backoff;

@@ -2,6 +2,7 @@
 // group of private functions has a file of its own, named in the comment above it.
 #pragma once
 
+#include <array>
 #include <cstdint>
 #include <memory>
 #include <vector>
@@ -95,6 +96,12 @@ class Tcp {
     bool timestamps = false;
     std::uint32_t ts_value = 0;
     std::uint32_t ts_echo = 0;
+  };
+
+  /// The segment sent latest among all that peers have acknowledged.
+  struct NewestDelivery {
+    TimePoint sent_at;
+    TimePoint acked_at;
   };
 
   static constexpr std::uint32_t time_wait_tag = 0x80000000u;
@@ -219,7 +226,10 @@ class Tcp {
   void on_idle_timeout(Tcb& tcb) noexcept;
   void restart_rto(Tcb& tcb) noexcept;
   void arm_probe_or_rto(Tcb& tcb) noexcept;
-  Duration probe_timeout(const Tcb& tcb) const noexcept;
+  TimePoint rto_expiry(const Tcb& tcb, TimePoint since) const noexcept;
+  Duration answer_max(const Tcb& tcb) const noexcept;
+  void on_tail_probe_timer(Tcb& tcb) noexcept;
+  bool path_is_slow(const Tcb& tcb) const noexcept;
   void on_retransmission_timer(Tcb& tcb) noexcept;
   Duration current_rto(const Tcb& tcb) const noexcept;
   void arm_keepalive(Tcb& tcb) noexcept;
@@ -255,6 +265,7 @@ class Tcp {
   std::uint32_t dirty_tail_ = Slab<Tcb>::nil;
   std::uint32_t dirty_count_ = 0;
   std::uint32_t defunct_count_ = 0;
+  std::array<NewestDelivery, interfaces_max> newest_delivery_{};  // by interface
   TimePoint blocked_until_;       // no mbufs: flush waits this long before it tries again
   TimePoint pool_checked_at_;
   bool timers_pending_ = false;   // the last advance() ran out of budget

@@ -18,13 +18,16 @@ Duration Tcp::current_rto(const Tcb& tcb) const noexcept {
   return std::min(rto * (std::int64_t{1} << tcb.backoff), options_.rto_max);
 }
 
-void Tcp::restart_rto(Tcb& tcb) noexcept {
-  TimePoint when = now_ + current_rto(tcb);
+TimePoint Tcp::rto_expiry(const Tcb& tcb, TimePoint since) const noexcept {
+  TimePoint when = since + current_rto(tcb);
   // The user timeout ends the connection on time, not at the retransmission after it.
-  if (tcb.user_timeout_ms != 0)
-    when = std::min(when, std::max(tcb.progress + Duration::from_ms(tcb.user_timeout_ms), now_ + TimerWheel::tick));
+  if (tcb.user_timeout_ms != 0) when = std::min(when, tcb.progress + Duration::from_ms(tcb.user_timeout_ms));
+  return std::max(when, now_ + TimerWheel::tick);
+}
+
+void Tcp::restart_rto(Tcb& tcb) noexcept {
   tcb.timer_kind = TimerKind::retransmission;
-  set_deadline(tcb, tcb.rto_deadline, when);
+  set_deadline(tcb, tcb.rto_deadline, rto_expiry(tcb, now_));
 }
 
 // RFC 8985 7.2: a tail loss probe comes before the timeout when an undisturbed flight's last ACKs stay away.
@@ -33,19 +36,44 @@ void Tcp::arm_probe_or_rto(Tcb& tcb) noexcept {
   const bool wanted = tcb.is.sack && tcb.synchronized() && tcb.loss.mode == RecoveryMode::open && !tcb.loss.probe_sent &&
                       tcb.board.sacked() == 0 && tcb.backoff == 0 && tcb.rtt.has_sample() && tcb.snd.wnd != 0;
   if (!wanted) return;
-  const TimePoint probe_at = now_ + probe_timeout(tcb);
+  const TimePoint probe_at = now_ + answer_max(tcb);
   if (probe_at >= tcb.rto_deadline) return;
   tcb.timer_kind = TimerKind::tail_probe;
   set_deadline(tcb, tcb.rto_deadline, probe_at);
 }
 
-Duration Tcp::probe_timeout(const Tcb& tcb) const noexcept {
-  // Not sooner than a host that was busy elsewhere for a moment: 10 ms with the usual minimum RTO.
-  const Duration probe_min = options_.rto_min / 20;
+// Two round trips; not sooner than a host that was busy elsewhere for a moment: 10 ms with the usual minimum RTO.
+Duration Tcp::answer_max(const Tcb& tcb) const noexcept {
+  return std::max(tcb.rtt.srtt() * 2, options_.rto_min / 20);
+}
+
+// The timer was armed for the earliest moment; more was sent since, and more may be known.
+void Tcp::on_tail_probe_timer(Tcb& tcb) noexcept {
+  POLLUX_DCHECK(!tcb.board.empty());
   constexpr Duration peer_delayed_ack_max = Duration::from_ms(200);  // RFC 8985 7.2 TLP.max_ack_delay
-  const Duration timeout = std::max(tcb.rtt.srtt() * 2, probe_min);
+  TimePoint probe_at = sent_[tcb.board.last()].sent_at + answer_max(tcb);
   // Less than two full segments may wait for the peer's delayed ACK.
-  return tcb.board.outstanding() < 2u * tcb.mss ? timeout + peer_delayed_ack_max : timeout;
+  if (tcb.board.outstanding() < 2u * tcb.mss) probe_at = probe_at + peer_delayed_ack_max;
+  if (probe_at <= now_ && path_is_slow(tcb)) probe_at = now_ + answer_max(tcb);
+  if (probe_at <= now_) {
+    tcb.is.tail_probe_due = true;
+    restart_rto(tcb);  // RFC 8985 7.3: the probe is given its own time
+    mark_dirty(tcb);
+    return;
+  }
+  const TimePoint rto_at = rto_expiry(tcb, tcb.progress);
+  tcb.timer_kind = probe_at < rto_at ? TimerKind::tail_probe : TimerKind::retransmission;
+  set_deadline(tcb, tcb.rto_deadline, std::min(probe_at, rto_at));
+}
+
+// A queue that many connections fill at once grows faster than any of them can learn from its own round trips. Their
+// deliveries together tell: while what comes in answers segments that were sent before this connection's last one, that
+// one may be in the queue still, and a probe would repeat it for nothing.
+bool Tcp::path_is_slow(const Tcb& tcb) const noexcept {
+  constexpr Duration peer_held_ack_max = Duration::from_ms(50);  // Linux holds ACKs for 40 ms while nobody reads
+  const NewestDelivery& newest = newest_delivery_[tcb.route.interface];
+  const bool alive = now_ - newest.acked_at < answer_max(tcb) / 2;
+  return alive && newest.sent_at < sent_[tcb.board.last()].sent_at + peer_held_ack_max;
 }
 
 void Tcp::arm_keepalive(Tcb& tcb) noexcept {
@@ -103,20 +131,9 @@ void Tcp::on_timer(Tcb& tcb) noexcept {
 
 void Tcp::on_retransmission_timer(Tcb& tcb) noexcept {
   switch (tcb.timer_kind) {
-    case TimerKind::tail_probe: {
-      // Data that was sent since has its own right to two round trips.
-      constexpr Duration stamp_resolution = Duration::from_ms(1);
-      const TimePoint due = now_ - Duration::from_ms(now_ms() - tcb.last_sent_ms) + stamp_resolution + probe_timeout(tcb);
-      restart_rto(tcb);
-      if (due > now_ && due < tcb.rto_deadline) {
-        tcb.timer_kind = TimerKind::tail_probe;
-        set_deadline(tcb, tcb.rto_deadline, due);
-        return;
-      }
-      tcb.is.tail_probe_due = true;
-      mark_dirty(tcb);
+    case TimerKind::tail_probe:
+      on_tail_probe_timer(tcb);
       return;
-    }
     case TimerKind::reordering:
       on_reordering_timeout(tcb);
       return;

@@ -86,6 +86,21 @@ class CoreLoopTest : public testing::Test {
                                          8, 0, std::uint32_t{id} << 16, Frame(16, 0x5a));
     wires[wire].to_stack.push_back(heap.pool().copy_of(frame));
   }
+  /// From a neighbour that the stack has to ask for.
+  void receive_echo_from_stranger() {
+    const Frame frame = test::icmp_frame({.source_mac = peer_mac,
+                                          .destination_mac = our_mac,
+                                          .source = IpAddress::v4(192, 0, 2, 9),
+                                          .destination = IpAddress::v4(192, 0, 2, 1)},
+                                         8, 0, 0, Frame(16, 0x5a));
+    wires[0].to_stack.push_back(heap.pool().copy_of(frame));
+  }
+  std::size_t arp_requests() const {
+    std::size_t n = 0;
+    for (const Packet& packet : wires[0].from_stack)
+      n += test::decode(packet.front()).kind == test::Decoded::Kind::arp;
+    return n;
+  }
   /// Tells the stack the peer's MAC address, so that replies leave in the turn that makes them.
   void introduce_peer(std::size_t wire = 0) {
     const auto subnet = static_cast<std::uint8_t>(2 + wire);
@@ -150,6 +165,32 @@ TEST_F(TwoPortLoopTest, AFloodOnOnePortDoesNotStarveTheOther) {
   receive_echo(7, 1);
   loop->turn(start);
   EXPECT_EQ(echo_ids(1), (std::vector<std::uint16_t>{7}));
+}
+
+TEST_F(CoreLoopTest, HearsWhatWaitsBeforeTimersExpire) {
+  introduce_peer();
+  receive_echo_from_stranger();
+  loop->turn(start);
+  ASSERT_EQ(arp_requests(), 1u);
+  const TimePoint late = start + Duration::from_ms(1010);  // the request is due again
+  for (std::uint16_t i = 0; i < 40; ++i) receive_echo(i);
+  loop->turn(late);
+  EXPECT_EQ(arp_requests(), 1u) << "the answer could be among the packets behind the first burst";
+  loop->turn(late);
+  EXPECT_GT(arp_requests(), 1u);
+}
+
+TEST_F(CoreLoopTest, AFloodDoesNotStopTimers) {
+  introduce_peer();
+  receive_echo_from_stranger();
+  loop->turn(start);
+  const TimePoint late = start + Duration::from_ms(1010);
+  std::uint32_t turns = 0;
+  for (; arp_requests() < 2 && turns < 1000; ++turns) {
+    for (std::uint16_t i = 0; i < 32; ++i) receive_echo(i);
+    loop->turn(late);
+  }
+  EXPECT_EQ(turns, CoreLoop<FakePort>::turns_without_timers_max);
 }
 
 TEST_F(CoreLoopTest, KeepsWhatAFullDeviceRefusesInOrder) {
