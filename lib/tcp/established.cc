@@ -69,6 +69,13 @@ DropReason Tcp::check_sequence(Tcb& tcb, Segment& seg) noexcept {
     mark_dirty(tcb);
     return DropReason::tcp_duplicate_syn;
   }
+  // RFC 9293 figure 8: the peer's SYN-ACK in a simultaneous open repeats the SYN that we know. What follows it counts.
+  if (tcb.state == TcpState::syn_received && tcb.is.active_open && seg.seq == tcb.rcv.nxt - 1 &&
+      (seg.flags.bits & (TcpFlags::syn | TcpFlags::ack)) == (TcpFlags::syn | TcpFlags::ack)) {
+    seg.seq += 1;
+    seg.flags.bits &= static_cast<std::uint8_t>(~TcpFlags::syn);
+    seg.window >>= tcb.send_scale;  // RFC 7323 2.2: a SYN's window is not scaled
+  }
   if (tcb.is.timestamps && !rst) {
     // RFC 7323 3.2: once negotiated, every segment but a RST carries it.
     if (!seg.has_timestamp) return DropReason::tcp_missing_timestamp;
@@ -131,17 +138,10 @@ DropReason Tcp::check_reset(Tcb& tcb, const Segment& seg) noexcept {
 
 DropReason Tcp::check_syn(Tcb& tcb, Segment& seg) noexcept {
   if (!seg.flags.has(TcpFlags::syn)) return DropReason::none;
-  if (tcb.state == TcpState::syn_received) {
-    // The peer's half of a simultaneous open: the SYN-ACK of the SYN we know. What follows is text behind that SYN.
-    if (seg.flags.has(TcpFlags::ack) && tcb.is.active_open && seg.seq == tcb.rcv.nxt - 1) {
-      seg.seq += 1;
-      return DropReason::none;
-    }
-    // RFC 9293 3.10.7.4 fourth: a passive open returns to LISTEN.
-    if (!tcb.is.active_open) {
-      finish(tcb, CloseReason::refused);
-      return DropReason::tcp_syn_challenged;
-    }
+  // RFC 9293 3.10.7.4 fourth: a passive open returns to LISTEN.
+  if (tcb.state == TcpState::syn_received && !tcb.is.active_open) {
+    finish(tcb, CloseReason::refused);
+    return DropReason::tcp_syn_challenged;
   }
   challenge(tcb);  // RFC 5961 4.2
   return DropReason::tcp_syn_challenged;
