@@ -223,11 +223,11 @@ DropReason Tcp::process_text(Tcb& tcb, Segment& seg) noexcept {
   }
   if (seg.seq != tcb.rcv.nxt) return queue_out_of_order(tcb, seg);
   if (must_refuse_text(tcb)) return DropReason::tcp_queue_limit;
+  if (!tcb.out_of_order.empty()) tcb.is.ack_now = true;  // RFC 5681 4.2: it fills a gap, or a part of it
   deliver(tcb, std::move(seg.payload));
   while (tcb.state != TcpState::closed && !tcb.out_of_order.empty()) {
     Packet next = tcb.out_of_order.take(out_of_order_, tcb.rcv.nxt);
     if (!next) break;
-    tcb.is.ack_now = true;  // RFC 5681 4.2: a segment that fills a gap is acknowledged at once
     if (!tcb.is.app_closed) deliver(tcb, std::move(next));
   }
   return DropReason::none;
