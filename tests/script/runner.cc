@@ -99,8 +99,9 @@ void Runner::check_payload(const Decoded& got, const Where& where) {
   if (got.payload.empty()) return;
   const auto seq = static_cast<std::int32_t>(got.seq - c.peer.stack_isn());
   const std::string octets(got.payload.begin(), got.payload.end());
-  const bool inside = seq >= 1 && seq - 1 + octets.size() <= sent_data_.size();
-  check(inside && sent_data_.compare(static_cast<std::size_t>(seq - 1), octets.size(), octets) == 0,
+  const std::string& sent = c.app.echo ? c.app.received : sent_data_;
+  const bool inside = seq >= 1 && static_cast<std::size_t>(seq) - 1 + octets.size() <= sent.size();
+  check(inside && sent.compare(static_cast<std::size_t>(seq - 1), octets.size(), octets) == 0,
         "the payload is not what the application has sent there", where);
 }
 
