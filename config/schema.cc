@@ -170,6 +170,7 @@ Section config_section(Config& config) {
              "Routes through gateways; a port's own subnet needs none");
   s.integers("cores", config.cores, 1023,
              "CPUs that poll, one stack each; empty: the last CPU of the process");
+  s.boolean("share_cpus", config.share_cpus, "Let cores name a CPU more than once: slow, for tests");
   s.section("pool", pool_section(config.pool), "Packet buffers of each core");
   s.section("eal", eal_section(config.eal), "How DPDK's environment abstraction layer starts");
   s.choice<IdlePolicy>(

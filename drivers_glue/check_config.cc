@@ -7,6 +7,7 @@
 #include <algorithm>
 
 #include "pollux/drivers_glue/log.h"
+#include "pollux/drivers_glue/steering.h"
 
 namespace pollux {
 namespace {
@@ -74,11 +75,14 @@ Problem check_pool(const Config& config) {
 }
 
 Problem check_cores(const Config& config) {
+  if (config.cores.size() > Steering::cores_max)
+    return ConfigProblem{"cores", fmt::format("expected at most {}, found {}", Steering::cores_max, config.cores.size())};
+  if (config.share_cpus) return std::nullopt;
   for (std::size_t i = 0; i < config.cores.size(); ++i)
     if (std::count(config.cores.begin(), config.cores.begin() + static_cast<std::ptrdiff_t>(i),
                    config.cores[i]) != 0)
       return ConfigProblem{fmt::format("cores[{}]", i),
-                           fmt::format("CPU {} is listed twice", config.cores[i])};
+                           fmt::format("CPU {} is listed twice (share_cpus: true allows it)", config.cores[i])};
   return std::nullopt;
 }
 

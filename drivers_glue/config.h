@@ -55,6 +55,7 @@ struct Config {
   std::vector<PortConfig> ports;
   std::vector<RouteConfig> routes;
   std::vector<unsigned> cores = {};  ///< CPUs that poll, one stack each; empty: the last CPU of the process
+  bool share_cpus = false;           ///< `cores` may name a CPU more than once: slow, for tests
   PoolConfig pool;
   EalConfig eal;
   IdlePolicy idle = IdlePolicy::sleep;

@@ -155,6 +155,7 @@ class CoreLoop {
     for (InterfaceId i = 0; i < ports_.size(); ++i) {
       const std::uint16_t n = ports_[i].rx_burst(burst_.data(), burst_max);
       watch.lap(LoopStage::rx);
+      if constexpr (requires { ports_[i].helped_others(); }) any |= ports_[i].helped_others();
       if (n == 0) continue;
       any = true;
       if (n == burst_max) {

@@ -21,6 +21,20 @@ void sleep_for(Duration duration) noexcept {
   nanosleep(&ts, nullptr);  // a signal ends it early: net_tap has a packet
 }
 
+/// What the port counted for this core, under the names that operators know.
+void add_port_counters(const SteeredPort& port, Counters& counters) noexcept {
+  const SteeringCounters steering = port.counters();
+  counters.drop(DropReason::tx_prepare_failed, port.refused());
+  counters.drop(DropReason::handover_full, steering.handover_full);
+  counters.drop(DropReason::no_mbuf, steering.copies_lost);
+  counters.add(Counter::handed_over, steering.handed_over);
+  counters.add(Counter::taken_over, steering.taken_over);
+  counters.add(Counter::wrong_core, steering.wrong_core);
+  counters.add(Counter::rss_hash_checked, steering.hash_checked);
+  counters.add(Counter::rss_hash_wrong, steering.hash_wrong);
+  counters.add(Counter::tx_relayed, steering.tx_relayed);
+}
+
 }  // namespace
 
 PollingCore::PollingCore(CorePlan plan, PacketPool pool)
@@ -85,17 +99,30 @@ void PollingCore::run() noexcept {
     failure_ = std::current_exception();
   }
   reset_connections();
-  tear_down();
   finished_ = true;
   on_finished_();
-  while (!released_) {  // others may still ask for this core's counters
+  help_others();
+  tear_down();
+}
+
+/// This core's queue may still receive for others, its listeners refuse already, and others may ask for its counters.
+void PollingCore::help_others() noexcept {
+  while (!released_) {
+    if (loop_ != nullptr) loop_->turn(clock_.now());
     mailbox_.serve();
-    sleep_for(Duration::from_ms(1));
+    sleep_for(loop_ != nullptr && plan_.ports[0].handover != nullptr ? Duration::from_us(50) : Duration::from_ms(1));
   }
 }
 
 void PollingCore::set_up() {
-  loop_ = std::make_unique<CoreLoop<PortQueue>>(*stack_, plan_.queues, plan_.idle);
+  std::vector<SteeredPort> ports;
+  for (const auto& [queue, handover] : plan_.ports) {
+    if (handover == nullptr)
+      ports.emplace_back(*queue);
+    else
+      ports.emplace_back(queue, *handover, plan_.index, pool_);
+  }
+  loop_ = std::make_unique<CoreLoop<SteeredPort>>(*stack_, std::move(ports), plan_.idle);
   for (const auto& setup : callbacks_->setup) setup(*stack_);
   const TimePoint now = clock_.now();
   for (const auto& tick : callbacks_->ticks) loop_->add_tick(tick.period, tick.call, now);
@@ -159,6 +186,10 @@ void PollingCore::tear_down() noexcept {
   last_ = snapshot();
   loop_.reset();
   stack_.reset();
+  count_pools();
+}
+
+void PollingCore::count_pools() noexcept {
   last_.packets_in_use = pool_.in_use();
   last_.clones_in_use = pool_.clones_in_use();
 }
@@ -169,8 +200,7 @@ CoreSnapshot PollingCore::snapshot() const noexcept {
   snapshot.counters = stack_->counters();
   if (loop_ != nullptr) {
     snapshot.loop = loop_->counters();
-    for (const auto& port : loop_->ports())
-      snapshot.counters.drop(DropReason::tx_prepare_failed, port.refused());
+    for (const auto& port : loop_->ports()) add_port_counters(port, snapshot.counters);
   }
   snapshot.connections = stack_->connection_count();
   snapshot.packets_in_use = pool_.in_use();

@@ -6,6 +6,7 @@
 #include <exception>
 #include <functional>
 #include <memory>
+#include <optional>
 #include <string>
 #include <vector>
 
@@ -14,6 +15,7 @@
 #include "pollux/drivers_glue/core_loop.h"
 #include "pollux/drivers_glue/pools.h"
 #include "pollux/drivers_glue/port.h"
+#include "pollux/drivers_glue/steered_port.h"
 
 namespace pollux {
 
@@ -46,7 +48,13 @@ struct CorePlan {
   unsigned lcore = 0;
   unsigned cpu = 0;
   int numa_node = 0;
-  std::vector<PortQueue> queues;            ///< one per port
+  std::uint16_t index = 0;  ///< among the polling cores
+  /// One per port; no queue: the port has fewer than there are cores. No handover: this is the only core.
+  struct PortShare {
+    std::optional<PortQueue> queue;
+    Handover* handover = nullptr;
+  };
+  std::vector<PortShare> ports;
   std::vector<InterfaceConfig> interfaces;  ///< one per port
   std::vector<RouteConfig> routes;
   StackOptions stack;
@@ -66,13 +74,15 @@ class PollingCore {
   void launch(const CoreCallbacks& callbacks, std::function<void()> on_finished);
   /// Waits until the core has left run(); it leaves after release() was called on it.
   void join() noexcept;
+  /// After every core was joined: what is left in use of this core's pools, which others may have used too.
+  void count_pools() noexcept;
 
   /// Core: no new connections; stop when none is left, or at `timeout` from now with the rest reset. A later
   /// call only ever makes the deadline earlier.
   void drain(Duration timeout) noexcept;
   /// Core: a copy of the counters.
   CoreSnapshot snapshot() const noexcept;
-  /// Core: leave run() once finished.
+  /// Core: leave run() once finished; until then it goes on moving packets for others.
   void release() noexcept { released_ = true; }
 
   Mailbox& mailbox() noexcept { return mailbox_; }
@@ -92,6 +102,7 @@ class PollingCore {
   void poll();
   void wait(const IdleStep& step) noexcept;
   void reset_connections() noexcept;
+  void help_others() noexcept;
   void tear_down() noexcept;
   void note_pool_use() noexcept;
 
@@ -100,7 +111,7 @@ class PollingCore {
   Mailbox mailbox_;
   CoreClock clock_;
   std::unique_ptr<Stack> stack_;
-  std::unique_ptr<CoreLoop<PortQueue>> loop_;
+  std::unique_ptr<CoreLoop<SteeredPort>> loop_;
   Error build_error_;
   const CoreCallbacks* callbacks_ = nullptr;
   std::function<void()> on_finished_;

@@ -18,6 +18,7 @@
 #include <string_view>
 #include <thread>
 
+#include "pollux/base/check.h"
 #include "pollux/drivers_glue/eal.h"
 #include "pollux/drivers_glue/log.h"
 #include "pollux/drivers_glue/random.h"
@@ -34,13 +35,16 @@ struct DriverFacts {
   bool checksums_in_software;
   /// The kernel's end of the wire has the very MAC address that the driver reports as the port's.
   bool mac_is_the_kernels;
+  /// It reports RSS, and accepts key and table, but hashes nothing.
+  bool rss_is_pretence;
 };
-constexpr std::array<DriverFacts, 1> driver_facts = {{{"net_tap", true, true}}};
+constexpr std::array<DriverFacts, 2> driver_facts = {
+    {{"net_tap", true, true, true}, {"net_null", false, false, true}}};
 
 DriverFacts facts_of(std::string_view driver) noexcept {
   for (const auto& facts : driver_facts)
     if (facts.name == driver) return facts;
-  return {driver, false, false};
+  return {driver, false, false, false};
 }
 
 constexpr auto link_wait_max = std::chrono::seconds(5);
@@ -139,10 +143,8 @@ int Port::numa_node() const noexcept {
   return rte_eth_dev_socket_id(id_);
 }
 
-unsigned Port::cores_max() const noexcept {
-  // net_tap reports hash types but has no indirection table: it only spreads by rte_flow rules.
-  const bool has_rss = info_.flow_type_rss_offloads != 0 && info_.reta_size != 0;
-  return has_rss ? std::min<unsigned>(info_.max_rx_queues, info_.max_tx_queues) : 1;
+RssPlan Port::rss_plan(unsigned cores) const {
+  return plan_rss(info_, cores, !facts_of(info_.driver_name).rss_is_pretence);
 }
 
 void Port::check(int result, std::string_view action) const {
@@ -150,17 +152,15 @@ void Port::check(int result, std::string_view action) const {
     throw std::runtime_error(fmt::format("port {}: {} failed: {}", name_, action, rte_strerror(-result)));
 }
 
-void Port::start(std::span<rte_mempool* const> pools, std::uint16_t packet_room, int socket) {
-  if (pools.size() > cores_max())
-    throw std::runtime_error(fmt::format(
-        "port {}: can serve {} core{}, but 'cores' has {}: its driver {} has {} receive and {} transmit "
-        "queues and {}",
-        name_, cores_max(), cores_max() == 1 ? "" : "s", pools.size(), info_.driver_name, info_.max_rx_queues,
-        info_.max_tx_queues, cores_max() == 1 ? "no RSS to spread packets over them" : "RSS"));
+void Port::start(std::span<rte_mempool* const> pools, std::uint16_t packet_room, int socket,
+                 const Steering* steering) {
+  const auto cores = static_cast<unsigned>(pools.size());
+  POLLUX_CHECK(cores == 1 || steering != nullptr, "port %s: %u cores without steering", name_.c_str(), cores);
+  choose_steering(cores);
   const DpdkLogCapture log;
   try {
-    configure(static_cast<std::uint16_t>(pools.size()), packet_room);
-    set_up_queues(pools, socket);
+    configure(packet_room);
+    set_up_queues(pools.first(queues_), socket);
     choose_mac();
     check(rte_eth_dev_start(id_), "start");
   } catch (const std::runtime_error& error) {
@@ -169,6 +169,7 @@ void Port::start(std::span<rte_mempool* const> pools, std::uint16_t packet_room,
                                            : fmt::format("{}; DPDK says: {}", error.what(), lines));
   }
   started_ = true;
+  if (cores > 1) apply_steering(cores, *steering);
   if (config_.promiscuous) check(rte_eth_promiscuous_enable(id_), "switching promiscuous mode on");
   wait_for_link();
   interface_.name = name_;
@@ -176,7 +177,30 @@ void Port::start(std::span<rte_mempool* const> pools, std::uint16_t packet_room,
   interface_.mtu = config_.mtu;
 }
 
-void Port::configure(std::uint16_t queues, std::uint16_t packet_room) {
+void Port::choose_steering(unsigned cores) {
+  if (cores == 1) return;
+  rss_ = rss_plan(cores);
+  mode_ = rss_.usable ? SteeringMode::rss : SteeringMode::software;
+  queues_ = static_cast<std::uint16_t>(
+      std::min({cores, unsigned{info_.max_rx_queues}, unsigned{info_.max_tx_queues}}));
+}
+
+void Port::apply_steering(unsigned cores, const Steering& steering) {
+  if (mode_ == SteeringMode::rss) {
+    rss_.reason = program_rss(id_, info_, rss_, steering);
+    if (!rss_.reason.empty()) mode_ = SteeringMode::software;
+  }
+  const std::string queues = fmt::format("{} queue{}", queues_, queues_ == 1 ? "" : "s");
+  if (mode_ == SteeringMode::rss)
+    steering_text_ = fmt::format("{} cores over {} by RSS (symmetric key, {} buckets, TCP by {}, UDP by {})", cores,
+                                 queues, steering.buckets(), steering.fields().tcp_ports ? "ports" : "addresses",
+                                 steering.fields().udp_ports ? "ports" : "addresses");
+  else
+    steering_text_ = fmt::format("{} cores over {}; flows are handed to their core in software: {}", cores, queues,
+                                 rss_.reason);
+}
+
+void Port::configure(std::uint16_t packet_room) {
   // Drivers that do not state an MTU state a frame size (with header and FCS).
   const auto mtu_max =
       std::min<std::uint32_t>(info_.max_mtu, info_.max_rx_pktlen - RTE_ETHER_HDR_LEN - RTE_ETHER_CRC_LEN);
@@ -195,11 +219,11 @@ void Port::configure(std::uint16_t queues, std::uint16_t packet_room) {
                       name_, config_.mtu, config_.mtu + frame_overhead));
     conf.rxmode.offloads |= RTE_ETH_RX_OFFLOAD_SCATTER;
   }
-  if (queues > 1) {
+  if (mode_ == SteeringMode::rss) {
+    Steering::fill_key({rss_key_.data(), rss_.key_size});
     conf.rxmode.mq_mode = RTE_ETH_MQ_RX_RSS;
-    conf.rx_adv_conf.rss_conf.rss_hf =
-        info_.flow_type_rss_offloads &
-        (RTE_ETH_RSS_IPV4 | RTE_ETH_RSS_NONFRAG_IPV4_TCP | RTE_ETH_RSS_NONFRAG_IPV4_UDP);
+    conf.rxmode.offloads |= info_.rx_offload_capa & RTE_ETH_RX_OFFLOAD_RSS_HASH;  // reported, so that it is checked
+    conf.rx_adv_conf.rss_conf = {.rss_key = rss_key_.data(), .rss_key_len = rss_.key_size, .rss_hf = rss_.hash_types};
   }
   std::uint64_t tx_wanted = RTE_ETH_TX_OFFLOAD_MULTI_SEGS;
   if (hardware)
@@ -211,7 +235,7 @@ void Port::configure(std::uint16_t queues, std::uint16_t packet_room) {
                          .tcp_checksum = (tx_offloads_ & RTE_ETH_TX_OFFLOAD_TCP_CKSUM) != 0,
                          .udp_checksum = (tx_offloads_ & RTE_ETH_TX_OFFLOAD_UDP_CKSUM) != 0,
                          .multi_segment = (tx_offloads_ & RTE_ETH_TX_OFFLOAD_MULTI_SEGS) != 0};
-  check(rte_eth_dev_configure(id_, queues, queues, &conf), "configuring");
+  check(rte_eth_dev_configure(id_, queues_, queues_, &conf), "configuring");
   const int mtu = rte_eth_dev_set_mtu(id_, config_.mtu);
   if (mtu != -ENOTSUP) check(mtu, fmt::format("setting the mtu {}", config_.mtu));
 }

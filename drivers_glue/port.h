@@ -3,12 +3,15 @@
 
 #include <rte_ethdev.h>
 
+#include <array>
 #include <cstdint>
 #include <span>
 #include <string>
 #include <vector>
 
 #include "pollux/drivers_glue/config.h"
+#include "pollux/drivers_glue/handover.h"
+#include "pollux/drivers_glue/port_rss.h"
 
 namespace pollux {
 
@@ -52,13 +55,19 @@ class Port {
 
   /// Of the device; -1 when it has none (virtual devices).
   int numa_node() const noexcept;
-  /// How many cores the port can serve: its queue pairs, or 1 when it cannot spread packets over them (RSS).
-  unsigned cores_max() const noexcept;
-  /// Sets up one queue pair per pool, in order, and starts the port; waits a bounded time for its link.
-  /// `packet_room`: octets one mbuf of the pools holds. Throws like the constructor, also when there are more
-  /// pools than cores_max().
-  void start(std::span<rte_mempool* const> pools, std::uint16_t packet_room, int socket);
+  /// Whether RSS can bring the packets of `cores` cores to their queues.
+  RssPlan rss_plan(unsigned cores) const;
+  /// Sets up one queue pair per pool, in order, as far as the driver has them, and starts the port; waits a
+  /// bounded time for its link. `packet_room`: octets one mbuf of the pools holds. `steering`: needed when there is
+  /// more than one pool. Throws like the constructor.
+  void start(std::span<rte_mempool* const> pools, std::uint16_t packet_room, int socket,
+             const Steering* steering = nullptr);
 
+  /// After start(): how packets reach their core, and a sentence for the operator that says why.
+  SteeringMode steering_mode() const noexcept { return mode_; }
+  const std::string& steering_text() const noexcept { return steering_text_; }
+  std::uint16_t queues() const noexcept { return queues_; }
+  /// Of core `core` < queues().
   PortQueue queue(std::size_t core) const noexcept;
   /// What the stack is told about this port; after start().
   const InterfaceConfig& interface() const noexcept { return interface_; }
@@ -69,7 +78,9 @@ class Port {
   rte_eth_stats stats() const noexcept;
 
  private:
-  void configure(std::uint16_t queues, std::uint16_t packet_room);
+  void choose_steering(unsigned cores);
+  void apply_steering(unsigned cores, const Steering& steering);
+  void configure(std::uint16_t packet_room);
   void set_up_queues(std::span<rte_mempool* const> pools, int socket);
   void choose_mac();
   void wait_for_link() const;
@@ -83,6 +94,11 @@ class Port {
   std::uint64_t tx_offloads_ = 0;
   std::uint64_t rx_offloads_ = 0;
   InterfaceConfig interface_;
+  RssPlan rss_;
+  std::array<std::uint8_t, RssPlan::key_size_max> rss_key_{};  // drivers keep a pointer to it until they start
+  SteeringMode mode_ = SteeringMode::single;
+  std::string steering_text_;
+  std::uint16_t queues_ = 1;
   bool created_ = false;
   bool started_ = false;
 };

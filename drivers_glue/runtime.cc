@@ -3,9 +3,11 @@
 #include <fmt/core.h>
 #include <rte_lcore.h>
 
+#include <algorithm>
 #include <atomic>
 #include <cstdio>
 #include <mutex>
+#include <optional>
 #include <stdexcept>
 #include <vector>
 
@@ -14,11 +16,13 @@
 #include "pollux/drivers_glue/control.h"
 #include "pollux/drivers_glue/counters_text.h"
 #include "pollux/drivers_glue/eal.h"
+#include "pollux/drivers_glue/handover.h"
 #include "pollux/drivers_glue/log.h"
 #include "pollux/drivers_glue/polling_core.h"
 #include "pollux/drivers_glue/pools.h"
 #include "pollux/drivers_glue/port.h"
 #include "pollux/drivers_glue/random.h"
+#include "pollux/drivers_glue/steering.h"
 
 namespace pollux {
 namespace {
@@ -41,7 +45,9 @@ struct Runtime::Impl {
   void open_ports();
   void make_pools();
   void start_ports();
+  void make_steering();
   void build_cores();
+  CorePlan plan_of(std::size_t core, const StackSecrets& secrets);
 
   int run();
   void launch();
@@ -61,6 +67,8 @@ struct Runtime::Impl {
   Eal eal;
   std::vector<CorePools> pools;
   std::vector<std::unique_ptr<Port>> ports;
+  std::optional<Steering> steering;                  // with several cores
+  std::vector<std::unique_ptr<Handover>> handovers;  // one per port, with several cores
   CoreCallbacks callbacks;
   std::vector<std::unique_ptr<PollingCore>> cores;
   std::atomic<bool> stop_asked = false;
@@ -71,6 +79,7 @@ struct Runtime::Impl {
 Runtime::Impl::Impl(const Config& config_) : config(checked(config_)), eal(config) {
   open_ports();
   make_pools();
+  make_steering();
   start_ports();
   build_cores();
 }
@@ -96,40 +105,66 @@ void Runtime::Impl::make_pools() {
   }
 }
 
+/// One answer for all ports: what every card that does RSS can hash, in as many buckets as the smallest has.
+void Runtime::Impl::make_steering() {
+  const auto count = static_cast<unsigned>(eal.cpus().size());
+  if (count == 1) return;
+  HashFields fields;
+  std::uint32_t buckets = Steering::buckets_max;
+  for (const auto& port : ports) {
+    const RssPlan plan = port->rss_plan(count);
+    if (!plan.usable) continue;
+    fields.tcp_ports &= plan.fields.tcp_ports;
+    fields.udp_ports &= plan.fields.udp_ports;
+    buckets = std::min(buckets, plan.buckets);
+  }
+  steering.emplace(count, buckets, fields);
+}
+
 void Runtime::Impl::start_ports() {
   std::vector<rte_mempool*> data;
   for (const auto& pool : pools) data.push_back(pool.data());
   for (auto& port : ports) {
-    port->start(data, config.pool.packet_room, eal.socket_for(std::max(port->numa_node(), 0)));
+    const int socket = eal.socket_for(std::max(port->numa_node(), 0));
+    port->start(data, config.pool.packet_room, socket, steering ? &*steering : nullptr);
     const auto& interface = port->interface();
     const std::string kernel = port->kernel_interface();
     log_info("port {}: {}address {}, MAC {}, mtu {}", port->name(),
              kernel.empty() ? "" : fmt::format("kernel interface {}, ", kernel),
              interface.address.to_string(), interface.mac.to_string(), interface.mtu);
+    if (!steering) continue;
+    log_info("port {}: {}", port->name(), port->steering_text());
+    handovers.push_back(
+        std::make_unique<Handover>(port->name(), *steering, port->queues(), port->steering_mode(), socket));
   }
 }
 
 void Runtime::Impl::build_cores() {
-  if (eal.cpus().size() > 1)
-    log_warning(
-        "several cores: connections that this side opens and ARP replies are not steered to their core yet");
   const StackSecrets secrets = random_secrets();
   for (std::size_t i = 0; i < eal.cpus().size(); ++i) {
-    CorePlan plan;
-    plan.lcore = Eal::lcore_of(i);
-    plan.cpu = eal.cpus()[i];
-    plan.numa_node = eal.socket_for(numa_node_of(plan.cpu));
-    for (const auto& port : ports) {
-      plan.queues.push_back(port->queue(i));
-      plan.interfaces.push_back(port->interface());
-    }
-    plan.routes = config.routes;
-    plan.stack = {
-        .ip = config.ip, .tcp = config.tcp, .udp = config.udp, .secrets = secrets, .seed = random_u64()};
-    plan.idle = {config.idle, config.idle_polls, Duration::from_us(config.idle_sleep_us_max)};
-    cores.push_back(std::make_unique<PollingCore>(std::move(plan), pools[i].pool()));
+    cores.push_back(std::make_unique<PollingCore>(plan_of(i, secrets), pools[i].pool()));
     cores.back()->build();
   }
+}
+
+CorePlan Runtime::Impl::plan_of(std::size_t core, const StackSecrets& secrets) {
+  CorePlan plan;
+  plan.lcore = Eal::lcore_of(core);
+  plan.cpu = eal.cpus()[core];
+  plan.index = static_cast<std::uint16_t>(core);
+  plan.numa_node = eal.socket_for(numa_node_of(plan.cpu));
+  for (std::size_t i = 0; i < ports.size(); ++i) {
+    const Port& port = *ports[i];
+    plan.ports.push_back({.queue = core < port.queues() ? std::optional(port.queue(core)) : std::nullopt,
+                          .handover = steering ? handovers[i].get() : nullptr});
+    plan.interfaces.push_back(port.interface());
+    plan.interfaces.back().primary = core == Steering::primary_core;
+  }
+  plan.routes = config.routes;
+  plan.stack = {
+      .ip = config.ip, .tcp = config.tcp, .udp = config.udp, .secrets = secrets, .seed = random_u64()};
+  plan.idle = {config.idle, config.idle_polls, Duration::from_us(config.idle_sleep_us_max)};
+  return plan;
 }
 
 int Runtime::Impl::run() {
@@ -189,6 +224,7 @@ void Runtime::Impl::release_cores() {
     core->mailbox().call([&]() noexcept { core->release(); });
     core->join();
   }
+  for (auto& core : cores) core->count_pools();
   phase = Phase::stopped;
 }
 

@@ -24,6 +24,7 @@ DropReason Ip::arp_input(InterfaceId id, ByteView bytes, TimePoint now) noexcept
     return DropReason::arp_bad_sender;
   if (is_local(sender_ip)) {
     // RFC 5227 2.4 (b): somebody else claims our address; answer with an announcement, at a limited rate.
+    if (!port.config.primary) return DropReason::none;
     counters_.add(Counter::arp_conflicts);
     if (sender_ip.v4_value() == port.address && now >= port.defend_after) {
       port.defend_after = now + defend_interval;
@@ -49,6 +50,7 @@ DropReason Ip::arp_input(InterfaceId id, ByteView bytes, TimePoint now) noexcept
       learn(neighbor, sender_mac, asked && !is_request, now);
     }
   }
+  if (!port.config.primary) return DropReason::none;  // the primary core answers, and counts
   if (is_request && for_us) {  // an RFC 5227 probe (sender 0.0.0.0) is answered too
     counters_.add(Counter::arp_requests_in);
     counters_.add(Counter::arp_replies_out);
@@ -99,6 +101,7 @@ void Ip::send_arp(Interface& port, const MacAddress& frame_destination, const Ar
 }
 
 void Ip::announce(Interface& port) noexcept {
+  if (!port.config.primary) return;
   counters_.add(Counter::arp_requests_out);
   send_arp(port, MacAddress::broadcast(),
            {.operation = ArpOperation::request,

@@ -19,6 +19,9 @@ struct InterfaceConfig {
   IpPrefix address;          ///< our address with its subnet's length, e.g. 192.0.2.2/24
   std::uint16_t mtu = 1500;  ///< octets of IP packet, 576..9000
   TxOffloads offloads;
+  /// Announces the address, answers for it and defends it. False on a core that shares the address with one that does,
+  /// and only learns from what it sees.
+  bool primary = true;
 };
 
 }  // namespace pollux

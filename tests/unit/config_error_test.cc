@@ -173,7 +173,7 @@ INSTANTIATE_TEST_SUITE_P(
         Case{"empty_device", "ports:\n  - device: \"\"\n    addresses: [10.0.0.1/24]\n",
              "2: ports[0].device: expected a PCI address like 0000:01:00.0 or a virtual device like "
              "net_tap0,iface=px0"},
-        Case{"same_core_twice", with_ports("cores: [1, 2, 1]\n"), "3: cores[2]: CPU 1 is listed twice"},
+        Case{"same_core_twice", with_ports("cores: [1, 2, 1]\n"), "3: cores[2]: CPU 1 is listed twice (share_cpus: true allows it)"},
         Case{"pool_smaller_than_rings", with_ports("pool:\n  packets: 1000\n"),
              "4: pool.packets: expected at least 3072 (rings of all ports, twice pool.cache and a transmit "
              "batch), found "

@@ -204,24 +204,20 @@ INSTANTIATE_TEST_SUITE_P(
                     {"port net_nosuch0: cannot be created"}}),
     [](const auto& test) { return test.param.name; });
 
-TEST(Start, MoreCoresThanThePortCanServeAreRefused) {
+TEST(Start, APortWithoutRssServesSeveralCoresInSoftwareAndSaysSo) {
   expect_in_child([] {
     const Config config = tap_config();
     const Eal eal(config);
     const CorePools one("one", config.pool, eal, 0);
     const CorePools two("two", config.pool, eal, 0);
     Port port(config.ports[0]);
-    EXPECT_EQ(port.cores_max(), 1u);
+    const Steering steering(2);
     rte_mempool* pools[] = {one.data(), two.data()};
-    try {
-      port.start(pools, config.pool.packet_room, eal.socket_for(0));
-      ADD_FAILURE() << "started";
-    } catch (const std::runtime_error& error) {
-      EXPECT_STREQ(
-          error.what(),
-          "port net_tap0: can serve 1 core, but 'cores' has 2: its driver net_tap has 16 receive and 16 "
-          "transmit queues and no RSS to spread packets over them");
-    }
+    port.start(pools, config.pool.packet_room, eal.socket_for(0), &steering);
+    EXPECT_EQ(port.queues(), 2);
+    EXPECT_EQ(port.steering_mode(), SteeringMode::software);
+    EXPECT_EQ(port.steering_text(),
+              "2 cores over 2 queues; flows are handed to their core in software: its driver net_tap has no RSS");
   });
 }
 

@@ -1,0 +1,267 @@
+// Which core owns a flow: the software hash against DPDK's Toeplitz, frames of every kind, and what a driver's
+// description says about its RSS.
+#include <gtest/gtest.h>
+#include <rte_thash.h>
+
+#include <cstring>
+#include <memory>
+
+#include "pollux/base/rng.h"
+#include "pollux/drivers_glue/port_rss.h"
+#include "pollux/drivers_glue/steering.h"
+#include "support/frame.h"
+#include "support/seed.h"
+
+namespace pollux {
+namespace {
+
+using test::Frame;
+using Kind = FrameOwner::Kind;
+
+constexpr IpAddress a = IpAddress::v4(192, 0, 2, 1);
+constexpr IpAddress b = IpAddress::v4(198, 51, 100, 77);
+
+std::array<std::uint8_t, 40> key() {
+  std::array<std::uint8_t, 40> octets{};
+  Steering::fill_key(octets);
+  return octets;
+}
+
+/// What a card computes: the tuple in network order as 32-bit words, by DPDK's own Toeplitz.
+std::uint32_t card_hash(const IpAddress& source, const IpAddress& destination, std::uint16_t source_port,
+                        std::uint16_t destination_port, bool ports) {
+  std::uint32_t words[9];
+  std::uint32_t n = 0;
+  if (source.is_v4()) {
+    words[n++] = source.v4_value();
+    words[n++] = destination.v4_value();
+  } else {
+    for (const IpAddress* address : {&source, &destination})
+      for (std::size_t i = 0; i < 16; i += 4) words[n++] = load_be32(address->octets().data() + i);
+  }
+  if (ports) words[n++] = std::uint32_t{source_port} << 16 | destination_port;
+  return rte_softrss(words, n, key().data());
+}
+
+/// Ethernet and IPv6 around `payload`.
+Frame ipv6_frame(const IpAddress& source, const IpAddress& destination, std::uint8_t next, const Frame& payload) {
+  Frame frame(14 + 40);
+  frame[12] = 0x86;
+  frame[13] = 0xdd;
+  frame[14] = 0x60;
+  frame[14 + 4] = static_cast<std::uint8_t>(payload.size() >> 8);
+  frame[14 + 5] = static_cast<std::uint8_t>(payload.size());
+  frame[14 + 6] = next;
+  std::memcpy(&frame[14 + 8], source.octets().data(), 16);
+  std::memcpy(&frame[14 + 24], destination.octets().data(), 16);
+  frame.insert(frame.end(), payload.begin(), payload.end());
+  return frame;
+}
+
+Frame ports_of(std::uint16_t source, std::uint16_t destination) {
+  Frame header(20);
+  store_be16(header.data(), source);
+  store_be16(header.data() + 2, destination);
+  return header;
+}
+
+test::LinkIds between(const IpAddress& source, const IpAddress& destination) {
+  return {.source = source, .destination = destination};
+}
+
+TEST(Steering, HashesAsACardDoes) {
+  const auto seed = test::seed_from_environment(5);
+  SCOPED_TRACE(seed);
+  Rng rng(seed);
+  const Steering steering(4);
+  for (int i = 0; i < 1000; ++i) {
+    const auto source = IpAddress::v4(static_cast<std::uint32_t>(rng.next()));
+    const auto destination = IpAddress::v4(static_cast<std::uint32_t>(rng.next()));
+    const auto source_port = static_cast<std::uint16_t>(rng.next());
+    const auto destination_port = static_cast<std::uint16_t>(rng.next());
+    const Frame tcp = test::tcp_frame(between(source, destination),
+                                      {.source_port = source_port, .destination_port = destination_port}, {});
+    const auto owner = steering.owner_of_frame(tcp);
+    EXPECT_EQ(owner.kind, Kind::flow);
+    EXPECT_EQ(owner.hash, card_hash(source, destination, source_port, destination_port, true));
+    EXPECT_EQ(owner.core, owner.hash % 128 % 4) << "buckets go to cores in turn";
+    EXPECT_EQ(owner.core, steering.owner_of_flow(IpProtocol::tcp, {destination, destination_port},
+                                                 {source, source_port}))
+        << "either order";
+    const Frame back = test::tcp_frame(between(destination, source),
+                                       {.source_port = destination_port, .destination_port = source_port}, {});
+    EXPECT_EQ(steering.owner_of_frame(back).hash, owner.hash) << "both directions";
+  }
+}
+
+TEST(Steering, HashesIpv6AsACardDoes) {
+  const auto source = *IpAddress::from_string("2001:db8:1:2:3:4:5:6");
+  const auto destination = *IpAddress::from_string("fe80::a00:27ff:fe12:3456");
+  const Steering steering(3);
+  for (const std::uint8_t next : {6, 17}) {
+    const auto owner = steering.owner_of_frame(ipv6_frame(source, destination, next, ports_of(4711, 7)));
+    EXPECT_EQ(owner.kind, Kind::flow);
+    EXPECT_EQ(owner.hash, card_hash(source, destination, 4711, 7, true));
+    EXPECT_EQ(owner.core, steering.owner_of_flow(IpProtocol{next}, {source, 4711}, {destination, 7}));
+  }
+  Frame fragment = ports_of(0, 0);
+  fragment[0] = 6;
+  EXPECT_EQ(steering.owner_of_frame(ipv6_frame(source, destination, 44, fragment)).hash,
+            card_hash(source, destination, 0, 0, false));
+  Frame options(8);
+  options[0] = 17;  // hop-by-hop options, then UDP
+  const Frame udp = ports_of(4711, 7);
+  options.insert(options.end(), udp.begin(), udp.end());
+  const auto behind = steering.owner_of_frame(ipv6_frame(source, destination, 0, options));
+  EXPECT_EQ(behind.kind, Kind::quoted) << "a card may not look behind extension headers";
+  EXPECT_EQ(behind.hash, card_hash(source, destination, 4711, 7, true));
+}
+
+TEST(Steering, FragmentsAndOtherProtocolsGoByAddresses) {
+  const Steering steering(4);
+  const auto addresses = card_hash(a, b, 0, 0, false);
+  Frame fragment = test::udp_frame(between(a, b), 5, 6, {});
+  fragment[14 + 6] = 0x20;  // more fragments: its ports are there, those of the rest are not
+  EXPECT_EQ(steering.owner_of_frame(fragment).hash, addresses);
+  fragment[14 + 6] = 0;
+  fragment[14 + 7] = 1;  // a later one
+  EXPECT_EQ(steering.owner_of_frame(fragment).hash, addresses);
+  EXPECT_EQ(steering.owner_of_frame(test::icmp_frame(between(a, b), 8, 0, 1, Frame(16))).hash, addresses);
+}
+
+TEST(Steering, ACardThatHashesNoUdpPortsIsFollowed) {
+  const Steering steering(4, 128, {.tcp_ports = true, .udp_ports = false});
+  const Frame udp = test::udp_frame(between(a, b), 5, 6, {});
+  EXPECT_EQ(steering.owner_of_frame(udp).hash, card_hash(a, b, 0, 0, false));
+  EXPECT_EQ(steering.owner_of_flow(IpProtocol::udp, {a, 5}, {b, 6}), card_hash(a, b, 0, 0, false) % 128 % 4);
+}
+
+TEST(Steering, AnIcmpErrorGoesToTheFlowItQuotes) {
+  const Steering steering(64);
+  const Frame sent = test::tcp_frame(between(a, b), {.source_port = 40000, .destination_port = 80}, {});
+  Frame quote(sent.begin() + 14, sent.end());
+  quote.resize(28);
+  const IpAddress router = IpAddress::v4(203, 0, 113, 9);
+  const auto owner = steering.owner_of_frame(test::icmp_frame(between(router, a), 3, 4, 1400, quote));
+  EXPECT_EQ(owner.kind, Kind::quoted);
+  EXPECT_EQ(owner.core, steering.owner_of_flow(IpProtocol::tcp, {a, 40000}, {b, 80}));
+  // An error about an error quotes no flow; and nesting ends there.
+  const Frame error = test::icmp_frame(between(a, router), 3, 1, 0, quote);
+  const auto nested = steering.owner_of_frame(
+      test::icmp_frame(between(router, a), 3, 1, 0, Frame(error.begin() + 14, error.end())));
+  EXPECT_EQ(nested.hash, card_hash(a, router, 0, 0, false));
+}
+
+TEST(Steering, TheRestGoesToThePrimaryCore) {
+  const Steering steering(4);
+  EXPECT_EQ(steering.owner_of_frame(test::arp_frame(between(a, b), test::ArpOp::request)).kind, Kind::everyone);
+  Frame neighbour_solicitation(24);
+  neighbour_solicitation[0] = 135;
+  EXPECT_EQ(steering
+                .owner_of_frame(ipv6_frame(*IpAddress::from_string("fe80::1"), *IpAddress::from_string("ff02::1"), 58,
+                                           neighbour_solicitation))
+                .kind,
+            Kind::everyone);
+  Frame unknown(60);
+  unknown[12] = 0x88;
+  unknown[13] = 0xcc;
+  for (const Frame& frame : {unknown, Frame(), Frame(13), Frame(14)}) {
+    EXPECT_EQ(steering.owner_of_frame(frame).kind, Kind::other);
+    EXPECT_EQ(steering.owner_of_frame(frame).core, 0);
+  }
+}
+
+TEST(Steering, LooksBehindVlanTags) {
+  const Steering steering(4);
+  const Frame plain = test::tcp_frame(between(a, b), {.source_port = 1, .destination_port = 2}, {});
+  Frame tagged = plain;
+  const std::uint8_t tag[] = {0x81, 0x00, 0x00, 0x05};
+  for (int i = 0; i < 2; ++i) {
+    tagged.insert(tagged.begin() + 12, std::begin(tag), std::end(tag));
+    EXPECT_EQ(steering.owner_of_frame(tagged).hash, steering.owner_of_frame(plain).hash) << i;
+  }
+}
+
+// No frame, however cut or broken, is read past its end: the sanitizer build watches.
+TEST(Steering, NeverReadsPastTheFrame) {
+  const auto seed = test::seed_from_environment(5);
+  SCOPED_TRACE(seed);
+  Rng rng(seed);
+  const Steering steering(4);
+  for (int i = 0; i < 20'000; ++i) {
+    const std::size_t size = rng.below(120);
+    const auto frame = std::make_unique<std::uint8_t[]>(size);
+    for (std::size_t j = 0; j < size; ++j) frame[j] = static_cast<std::uint8_t>(rng.next());
+    if (size > 23) {
+      static constexpr std::uint16_t types[] = {0x0800, 0x86dd, 0x8100};
+      store_be16(frame.get() + 12, types[rng.below(3)]);
+      static constexpr std::uint8_t protocols[] = {0, 1, 6, 17, 43, 44, 58, 60};
+      frame[23] = protocols[rng.below(8)];
+      frame[20] = protocols[rng.below(8)];
+    }
+    EXPECT_LT(steering.owner_of_frame({frame.get(), size}).core, 4);
+  }
+}
+
+TEST(Steering, SpreadsFlowsEvenly) {
+  for (const unsigned cores : {2u, 3u, 4u, 8u}) {
+    const Steering steering(cores);
+    std::vector<unsigned> flows(cores);
+    for (std::uint16_t port = 32768; port < 61000; ++port)
+      ++flows[steering.owner_of_flow(IpProtocol::tcp, {a, 80}, {b, port})];
+    for (const unsigned n : flows) EXPECT_NEAR(n, 28232.0 / cores, 28232.0 / cores * 0.04) << cores;
+  }
+}
+
+// --- Drivers ---------------------------------------------------------------------------------------------------
+
+/// As net_e1000_igb describes an 82576.
+rte_eth_dev_info igb() {
+  rte_eth_dev_info info{};
+  info.driver_name = "net_e1000_igb";
+  info.max_rx_queues = info.max_tx_queues = 16;
+  info.reta_size = 128;
+  info.hash_key_size = 40;
+  info.flow_type_rss_offloads = RTE_ETH_RSS_IPV4 | RTE_ETH_RSS_NONFRAG_IPV4_TCP | RTE_ETH_RSS_NONFRAG_IPV4_UDP |
+                                RTE_ETH_RSS_IPV6 | RTE_ETH_RSS_NONFRAG_IPV6_TCP | RTE_ETH_RSS_NONFRAG_IPV6_UDP |
+                                RTE_ETH_RSS_IPV6_EX | RTE_ETH_RSS_IPV6_TCP_EX | RTE_ETH_RSS_IPV6_UDP_EX;
+  return info;
+}
+
+TEST(RssPlan, TakesWhatSteeringCanFollow) {
+  const RssPlan plan = plan_rss(igb(), 4, true);
+  EXPECT_TRUE(plan.usable) << plan.reason;
+  EXPECT_TRUE(plan.fields.tcp_ports && plan.fields.udp_ports);
+  EXPECT_EQ(plan.buckets, 128u);
+  EXPECT_EQ(plan.hash_types & (RTE_ETH_RSS_IPV6_EX | RTE_ETH_RSS_IPV6_TCP_EX), 0u)
+      << "addresses from extension headers are not what Steering hashes";
+}
+
+TEST(RssPlan, GoesByAddressesWhereOnlyOneIpVersionHasPorts) {
+  rte_eth_dev_info info = igb();
+  info.flow_type_rss_offloads &= ~RTE_ETH_RSS_NONFRAG_IPV6_UDP;
+  const RssPlan plan = plan_rss(info, 4, true);
+  EXPECT_TRUE(plan.usable);
+  EXPECT_FALSE(plan.fields.udp_ports);
+  EXPECT_EQ(plan.hash_types & RTE_ETH_RSS_NONFRAG_IPV4_UDP, 0u);
+}
+
+TEST(RssPlan, SaysWhyADriverCannot) {
+  const auto reason = [](auto change, unsigned cores = 4, bool hashes = true) {
+    rte_eth_dev_info info = igb();
+    change(info);
+    const RssPlan plan = plan_rss(info, cores, hashes);
+    EXPECT_FALSE(plan.usable);
+    return plan.reason;
+  };
+  EXPECT_EQ(reason([](auto& info) { info.reta_size = 0; }), "its driver net_e1000_igb has no RSS");
+  EXPECT_EQ(reason([](auto& info) { info.flow_type_rss_offloads = 0; }), "its driver net_e1000_igb has no RSS");
+  EXPECT_EQ(reason([](auto& info) { info.max_rx_queues = 1; }), "its driver net_e1000_igb has 1 queue for 4 cores");
+  EXPECT_EQ(reason([](auto& info) { info.reta_size = 100; }),
+            "its driver net_e1000_igb has an indirection table of 100 entries");
+  EXPECT_EQ(reason([](auto& info) { info.hash_key_size = 16; }), "its driver net_e1000_igb has a hash key of 16 octets");
+  EXPECT_EQ(reason([](auto&) {}, 4, false), "its driver net_e1000_igb computes no hash, although it says so");
+}
+
+}  // namespace
+}  // namespace pollux

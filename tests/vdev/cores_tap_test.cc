@@ -1,0 +1,126 @@
+// A Runtime on several cores over net_tap, which has no RSS: the kernel chooses the queue, the cores sort it out.
+#include <gtest/gtest.h>
+#include <rte_lcore.h>
+
+#include <array>
+#include <atomic>
+#include <thread>
+#include <vector>
+
+#include "child.h"
+#include "echo_app.h"
+#include "kernel_socket.h"
+#include "pollux/drivers_glue/runtime.h"
+#include "pollux/drivers_glue/steering.h"
+
+namespace pollux {
+namespace {
+
+using test::expect_in_child;
+using test::KernelSocket;
+
+constexpr unsigned clients = 24;
+constexpr std::size_t octets_each = 200'000;
+
+/// Any CPUs that the process may use, each as often as needed.
+Config tap_config(unsigned cores) {
+  Config config = test::tap_config();
+  cpu_set_t allowed;
+  sched_getaffinity(0, sizeof allowed, &allowed);
+  config.share_cpus = true;
+  while (config.cores.size() < cores)
+    for (unsigned cpu = 0; cpu < CPU_SETSIZE && config.cores.size() < cores; ++cpu)
+      if (CPU_ISSET(cpu, &allowed)) config.cores.push_back(cpu);
+  return config;
+}
+
+/// One core's echo, which knows what it owns.
+struct OwnedEcho final : TcpHandler, UdpHandler {
+  const Steering* steering = nullptr;
+  unsigned core = 0;
+  std::atomic<unsigned> accepted = 0;
+  std::atomic<unsigned> datagrams_seen = 0;
+  std::atomic<unsigned> strangers = 0;
+
+  void note(IpProtocol protocol, const Endpoint& local, const Endpoint& remote) noexcept {
+    strangers += steering->owner_of_flow(protocol, local, remote) != core;
+  }
+  void on_connected(TcpConn conn) noexcept override {
+    ++accepted;
+    note(IpProtocol::tcp, conn.local(), conn.remote());
+  }
+  void on_data(TcpConn conn, Bytes bytes) noexcept override { conn.send(std::move(bytes)); }
+  void on_datagrams(UdpSocket socket, std::span<Datagram> datagrams) noexcept override {
+    for (Datagram& d : datagrams) {
+      ++datagrams_seen;
+      note(IpProtocol::udp, {d.local, 7}, d.remote);
+      socket.send_to(d.remote, std::move(d.data), d.local);
+    }
+  }
+};
+
+std::string pattern(unsigned salt) {
+  std::string text;
+  for (unsigned i = 0; text.size() < octets_each; ++i) text += std::to_string(i * 31 + salt) + ' ';
+  text.resize(octets_each);
+  return text;
+}
+
+class CoresOverTap : public testing::TestWithParam<unsigned> {};
+
+TEST_P(CoresOverTap, ServeTheKernelOctetForOctet) {
+  const auto output = expect_in_child([] {
+    const unsigned cores = GetParam();
+    Runtime runtime(tap_config(cores));
+    const Steering steering(cores);
+    std::array<OwnedEcho, 8> echoes;
+    runtime.on_each_core([&](Stack& stack) {
+      const unsigned core = rte_lcore_id() - 1;
+      EXPECT_EQ(stack.ip().interface(0).primary, core == Steering::primary_core);
+      OwnedEcho& echo = echoes[core];
+      echo.steering = &steering;
+      echo.core = core;
+      ASSERT_TRUE(stack.tcp().listen({.port = 7}, echo).has_value());
+      ASSERT_TRUE(stack.udp().bind({.port = 7}, echo).has_value());
+    });
+    test::raise_kernel_side();
+    std::thread peer([&] {
+      std::vector<std::thread> threads;
+      for (unsigned i = 0; i < clients; ++i)
+        threads.emplace_back([i] {
+          KernelSocket tcp(SOCK_STREAM, 7, 30);
+          ASSERT_TRUE(tcp.is_open()) << tcp.error();
+          const std::string text = pattern(i);
+          std::thread sender([&] { EXPECT_TRUE(tcp.send(text)); });
+          EXPECT_TRUE(tcp.receive(text.size()) == text);
+          sender.join();
+          KernelSocket udp(SOCK_DGRAM, 7, 30);
+          EXPECT_TRUE(udp.send("datagram"));
+          EXPECT_EQ(udp.receive(8), "datagram");
+        });
+      for (auto& thread : threads) thread.join();
+      runtime.stop();
+    });
+    EXPECT_EQ(runtime.run(), 0);
+    peer.join();
+    unsigned accepted = 0;
+    for (unsigned i = 0; i < cores; ++i) {
+      accepted += echoes[i].accepted;
+      EXPECT_GT(echoes[i].accepted, 0u) << "core " << i;
+      EXPECT_EQ(echoes[i].strangers, 0u) << "core " << i;
+    }
+    EXPECT_EQ(accepted, clients);
+    const Counters counters = runtime.counters();
+    EXPECT_EQ(counters[Counter::tcp_out_rsts], 0u) << runtime.counters_text();
+    EXPECT_EQ(counters[Counter::handed_over], counters[Counter::taken_over]);
+    EXPECT_GT(counters[Counter::handed_over], 0u);
+    EXPECT_EQ(counters[DropReason::handover_full], 0u);
+  });
+  EXPECT_NE(output.find("flows are handed to their core in software: its driver net_tap has no RSS"), std::string::npos)
+      << output;
+}
+
+INSTANTIATE_TEST_SUITE_P(Cores, CoresOverTap, testing::Values(2u, 4u));
+
+}  // namespace
+}  // namespace pollux
