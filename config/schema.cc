@@ -111,6 +111,8 @@ void add_connection_keys(Section& s, TcpConnOptions& conn) {
       "user_timeout", conn.user_timeout, 0_s, day * 30,
       "Give a connection up when data stays unacknowledged this long (RFC 5482); 0: retries_max decides");
   s.integer("retries_max", conn.retries_max, 1, 30, "Retransmissions before a connection is given up");
+  s.integer("syn_retries_max", conn.syn_retries_max, 1, 30, "Retransmissions of a SYN");
+  s.integer("syn_ack_retries_max", conn.syn_ack_retries_max, 1, 30, "Retransmissions of a SYN-ACK");
   s.integer("ttl", conn.ttl, 1, 255, "Time to live of TCP packets");
   s.integer("tos", conn.tos, 0, 255, "Differentiated services octet of TCP packets");
 }
@@ -131,8 +133,10 @@ Section tcp_section(TcpOptions& tcp) {
              "Retransmission timeout before the first measurement");
   s.duration("delayed_ack_max", tcp.delayed_ack_max, 1_ms, 499_ms,
              "Longest delay of an ACK (RFC 9293 3.8.6.3: below 500ms)");
-  s.integer("syn_retries_max", tcp.syn_retries_max, 1, 30, "Retransmissions of a SYN");
-  s.integer("syn_ack_retries_max", tcp.syn_ack_retries_max, 1, 30, "Retransmissions of a SYN-ACK");
+  s.choice<TcpSynCookies>("syn_cookies", tcp.syn_cookies,
+                          {{"off", TcpSynCookies::off}, {"pressure", TcpSynCookies::pressure}, {"on", TcpSynCookies::on}},
+                          "SYNs that are answered by a cookie, without memory (RFC 4987): none, those beyond a listener's "
+                          "backlog, or all");
   s.integer("initial_window_segments", tcp.initial_window_segments, 1, 64,
             "Initial congestion window in segments (RFC 6928)");
   s.integer("challenge_acks_per_second", tcp.challenge_acks_per_second, 1, 1'000'000,

@@ -30,6 +30,7 @@ std::uint64_t random_u64() {
 StackSecrets random_secrets() {
   StackSecrets secrets;
   secrets.isn_key = {random_u64(), random_u64()};
+  secrets.syn_cookie_key = {random_u64(), random_u64()};
   secrets.flow_hash_seed = random_u64();
   return secrets;
 }

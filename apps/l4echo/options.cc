@@ -13,7 +13,7 @@ const std::vector<NumberOption>& service_option_table() {
       {"udp_discard_port", 0, 65535, "UDP discard", &O::udp_discard_port, nullptr},
       {"udp_chargen_port", 0, 65535, "UDP character generator", &O::udp_chargen_port, nullptr},
       {"http_size", 0, 1u << 30, "Octets that GET / is answered with", nullptr, &O::http_size},
-      {"backlog", 1, 1u << 20, "Half-open connections of each TCP port and core; more SYNs are dropped",
+      {"backlog", 1, 1u << 20, "Half-open connections of each TCP port and core; beyond them, see tcp.syn_cookies",
        nullptr, &O::backlog},
   };
   return table;

@@ -21,7 +21,7 @@ Stack::Stack(const StackOptions& options, PacketPool pool, TimePoint now)
       rng_(options.seed),
       ip_(options.ip, pool, counters_, rng_),
       udp_(options.udp, ip_, pool, counters_, rng_),
-      tcp_(options.tcp, {options.secrets.isn_key, options.secrets.flow_hash_seed}, ip_, pool, counters_, rng_, now) {}
+      tcp_(options.tcp, options.secrets, ip_, pool, counters_, rng_, now) {}
 
 Stack::~Stack() = default;
 

@@ -22,12 +22,7 @@
 
 namespace pollux {
 
-/// Secrets that peers must not learn. Draw them from the system's random source at start-up (Runtime does);
-/// fixed values only in tests.
-struct StackSecrets {
-  SipKey isn_key;              ///< RFC 6528
-  std::uint64_t flow_hash_seed = 0;
-};
+using StackSecrets = TcpSecrets;
 
 struct StackOptions {
   IpOptions ip;

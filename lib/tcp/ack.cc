@@ -100,7 +100,8 @@ bool Tcp::take_sacks(Tcb& tcb, const Segment& seg, Delivery& delivery) noexcept 
 }
 
 void Tcp::sample_handshake_rtt(Tcb& tcb) noexcept {
-  if (tcb.retries != 0) return;  // Karn: only of a SYN that was sent once
+  // Karn: only of a SYN that was sent once; and not of a SYN cookie, whose time is not known.
+  if (tcb.retries != 0 || tcb.progress.is_never()) return;
   tcb.rtt.sample(now_ - tcb.progress);
   tcb.loss.rack.note_rtt(now_ - tcb.progress);
 }

@@ -21,9 +21,22 @@ std::uint8_t Tcp::receive_scale(const TcpConnOptions& options) noexcept {
   return scale;
 }
 
-std::uint16_t Tcp::local_mss(const Tcb& tcb) const noexcept {
-  const std::uint32_t headers = tcb.key.remote.is_v4() ? ip_tcp_headers_v4 : ip_tcp_headers_v6;
-  return static_cast<std::uint16_t>(ip_.mtu(tcb.route.interface) - headers);
+std::uint16_t Tcp::local_mss(const FlowKey& key, const RouteCache& route) const noexcept {
+  const std::uint32_t headers = key.remote.is_v4() ? ip_tcp_headers_v4 : ip_tcp_headers_v6;
+  return static_cast<std::uint16_t>(ip_.mtu(route.interface) - headers);
+}
+
+// RFC 7323 2.2: the window of a SYN is not scaled.
+std::uint16_t Tcp::syn_window(const TcpConnOptions& options) noexcept {
+  return static_cast<std::uint16_t>(std::min(options.receive_buffer, 0xffffu));
+}
+
+TcpOptionValues Tcp::timestamp_option(std::uint32_t value, std::uint32_t echo) noexcept {
+  TcpOptionValues options;
+  options.has_timestamp = true;
+  options.ts_value = value;
+  options.ts_echo = echo;
+  return options;
 }
 
 void Tcp::apply_syn_options(Tcb& tcb, const Segment& seg, const TcpOptionValues& options) noexcept {
@@ -37,40 +50,126 @@ void Tcp::apply_syn_options(Tcb& tcb, const Segment& seg, const TcpOptionValues&
   const std::uint16_t peer_mss = options.has_mss ? std::max(options.mss, peer_mss_min) : fallback;
   // RFC 9293 MUST-16: what the peer takes and our link carries, less the options that every segment has.
   const std::uint32_t options_size = tcb.is.timestamps ? TcpView::timestamp_option_size : 0;
-  tcb.mss = static_cast<std::uint16_t>(std::min(peer_mss, local_mss(tcb)) - options_size);
-  tcb.advertised_mss = static_cast<std::uint16_t>(local_mss(tcb) - options_size);
+  tcb.mss = static_cast<std::uint16_t>(std::min(peer_mss, local_mss(tcb.key, tcb.route)) - options_size);
+  tcb.advertised_mss = static_cast<std::uint16_t>(local_mss(tcb.key, tcb.route) - options_size);
   tcb.recv_mss = std::min<std::uint16_t>(tcb.advertised_mss, static_cast<std::uint16_t>(fallback - options_size));
   tcb.snd.wnd = tcb.snd.wnd_max = seg.window;  // RFC 7323 2.2: the window of a SYN is never scaled
   tcb.snd.wl1 = seg.seq;
   tcb.snd.wl2 = seg.ack;
 }
 
-// RFC 9293 3.10.7.2
-DropReason Tcp::input_listen(Listener& listener, const FlowKey& key, std::uint32_t hash, const Segment& seg,
-                             const TcpOptionValues& options) noexcept {
-  // First: a RST is ignored. Second: an ACK is answered by RST. Third: a SYN is what we wait for.
-  if (seg.flags.has(TcpFlags::rst)) return DropReason::tcp_listen_bad_segment;
-  if (seg.flags.has(TcpFlags::ack)) return input_no_connection(key, seg);
-  if (!seg.flags.has(TcpFlags::syn)) return DropReason::tcp_listen_bad_segment;
-  if (draining_) return DropReason::tcp_draining;
-  if (listener.half_open >= listener.backlog) return DropReason::tcp_backlog_full;
-  RouteCache route;
-  if (!ip_.resolve(key.remote, route, now_)) return DropReason::ip_no_route;
+// A connection in SYN-RECEIVED, of which its listener knows. Null when the table is full.
+Tcb* Tcp::accept(Listener& listener, const FlowKey& key, std::uint32_t hash, const RouteCache& route) noexcept {
   Tcb* tcb = create(key, hash, *listener.handler, *listener.conn);
-  if (tcb == nullptr) return DropReason::tcp_connections_full;
+  if (tcb == nullptr) return nullptr;
   ++listener.half_open;
   tcb->listener = listeners_.handle(listeners_.index_of(listener));
   tcb->route = route;
   tcb->state = TcpState::syn_received;
-  tcb->rcv.nxt = seg.seq + 1;
-  tcb->rcv.edge = tcb->rcv.nxt;
-  tcb->is.timestamps = tcb->options->timestamps;
-  tcb->is.window_scaling = tcb->options->window_scaling;
-  tcb->is.sack = tcb->options->sack;
-  apply_syn_options(*tcb, seg, options);
   counters_.add(Counter::tcp_passive_opens);
+  return tcb;
+}
+
+void Tcp::take_syn(Tcb& tcb, const Segment& syn, const TcpOptionValues& options) noexcept {
+  tcb.rcv.nxt = syn.seq + 1;
+  tcb.rcv.edge = tcb.rcv.nxt;
+  tcb.is.timestamps = tcb.options->timestamps;
+  tcb.is.window_scaling = tcb.options->window_scaling;
+  tcb.is.sack = tcb.options->sack;
+  apply_syn_options(tcb, syn, options);
+}
+
+// RFC 9293 3.10.7.2
+DropReason Tcp::input_listen(Listener& listener, const FlowKey& key, std::uint32_t hash, Segment& seg,
+                             const TcpOptionValues& options) noexcept {
+  // First: a RST is ignored. Second: an ACK is answered by RST, unless it completes a handshake that only the peer
+  // remembers. Third: a SYN is what we wait for.
+  if (seg.flags.has(TcpFlags::rst)) return DropReason::tcp_listen_bad_segment;
+  if (seg.flags.has(TcpFlags::ack)) return input_syn_cookie(listener, key, hash, seg);
+  if (!seg.flags.has(TcpFlags::syn)) return DropReason::tcp_listen_bad_segment;
+  if (draining_) return DropReason::tcp_draining;
+  const bool pressed = listener.half_open >= listener.backlog;
+  if (pressed && options_.syn_cookies == TcpSynCookies::off) return DropReason::tcp_backlog_full;
+  RouteCache route;
+  if (!ip_.resolve(key.remote, route, now_)) return DropReason::ip_no_route;
+  if (pressed || options_.syn_cookies == TcpSynCookies::on) {
+    if (tcbs_.full()) return DropReason::tcp_connections_full;  // the ACK would find no place
+    send_syn_cookie(listener, key, route, seg, options);
+    return DropReason::none;
+  }
+  Tcb* tcb = accept(listener, key, hash, route);
+  if (tcb == nullptr) return DropReason::tcp_connections_full;
+  take_syn(*tcb, seg, options);
   mark_dirty(*tcb);
   return DropReason::none;
+}
+
+// RFC 4987 3.6: the SYN-ACK says all that is remembered, so it is sent at once and never again.
+void Tcp::send_syn_cookie(Listener& listener, const FlowKey& key, RouteCache& route, const Segment& syn,
+                          const TcpOptionValues& options) noexcept {
+  const TcpConnOptions& ours = *listener.conn;
+  const std::uint16_t fallback = key.remote.is_v4() ? default_mss_v4 : default_mss_v6;
+  BareSegment answer{.key = key, .seq = cookies_.make(key, syn.seq, options.has_mss ? options.mss : fallback, now_),
+                     .ack = syn.seq + 1, .flags = {TcpFlags::syn | TcpFlags::ack}, .window = syn_window(ours),
+                     .ttl = ours.ttl, .tos = ours.tos};
+  // Without timestamps there is no room for the other options, so they are not agreed to.
+  if (options.has_timestamp && ours.timestamps) {
+    TcpOptionValues agreed;
+    agreed.has_window_scale = options.has_window_scale && ours.window_scaling;
+    agreed.window_scale = options.window_scale;  // the peer's: what we must know again
+    agreed.sack_permitted = options.sack_permitted && ours.sack;
+    std::uint32_t ts_offset = 0;
+    initial_sequence(key, ts_offset);
+    answer.options = timestamp_option(SynCookies::timestamp(now_ms(), agreed) + ts_offset, options.ts_value);
+    answer.options.has_window_scale = agreed.has_window_scale;
+    answer.options.window_scale = receive_scale(ours);
+    answer.options.sack_permitted = agreed.sack_permitted;
+  }
+  answer.options.has_mss = true;
+  answer.options.mss = local_mss(key, route);
+  listener.cookies_until = now_ + SynCookies::period * 2;
+  counters_.add(Counter::tcp_syn_cookies_sent);
+  send_bare(answer, route);
+}
+
+// An ACK for a listener: the third segment of a handshake that we answered by a cookie, or nothing we know.
+DropReason Tcp::input_syn_cookie(Listener& listener, const FlowKey& key, std::uint32_t hash, Segment& seg) noexcept {
+  if (seg.flags.has(TcpFlags::syn) || now_ >= listener.cookies_until) return input_no_connection(key, seg);
+  const SeqNum cookie = seg.ack - 1;
+  const auto mss = cookies_.check(key, seg.seq - 1, cookie, now_);
+  TcpOptionValues offered;
+  bool valid = mss.has_value();
+  if (valid && seg.has_timestamp && listener.conn->timestamps) {
+    std::uint32_t ts_offset = 0;
+    initial_sequence(key, ts_offset);
+    const std::uint32_t stamp = seg.ts_echo - ts_offset;
+    SynCookies::read_timestamp(stamp, offered);
+    offered.has_timestamp = true;
+    valid = now_ms() - stamp <= 2 * SynCookies::period.ms();
+  }
+  if (!valid) {
+    counters_.add(Counter::tcp_syn_cookies_failed);
+    return input_no_connection(key, seg);
+  }
+  offered.has_mss = true;
+  offered.mss = *mss;
+  if (draining_) return DropReason::tcp_draining;
+  RouteCache route;
+  if (!ip_.resolve(key.remote, route, now_)) return DropReason::ip_no_route;
+  Tcb* tcb = accept(listener, key, hash, route);
+  if (tcb == nullptr) return DropReason::tcp_connections_full;
+  counters_.add(Counter::tcp_syn_cookies_received);
+  // As if the SYN had just been answered; then the ACK does what it does in SYN-RECEIVED.
+  Segment syn;
+  syn.seq = seg.seq - 1;
+  syn.ts_value = seg.ts_value;
+  take_syn(*tcb, syn, offered);
+  tcb->rcv.edge = tcb->rcv.nxt + syn_window(*tcb->options);
+  SendSpace& snd = tcb->snd;
+  snd.iss = snd.una = cookie;
+  snd.nxt = snd.max = seg.ack;
+  tcb->progress = TimePoint::never();  // when the SYN-ACK was sent is not known
+  return established_input(*tcb, seg);
 }
 
 // RFC 9293 3.10.7.3, in its order.

@@ -106,19 +106,7 @@ DropReason Tcp::input_time_wait(std::uint32_t index, Segment& seg, const TcpOpti
       (ts_newer || seg.seq.after(entry.rcv_nxt))) {
     // RFC 9293 MAY-2, RFC 6191: a SYN that is newer than the old incarnation may reopen the connection.
     if (Listener* listener = find_listener(entry.key.local, entry.key.local_port)) {
-      const FlowKey key = entry.key;
-      const std::uint32_t hash = entry.hash;
-      const SeqNum old_snd_nxt = entry.snd_nxt;
-      flows_.erase(hash, index | time_wait_tag);
-      time_wait_.remove(index);
-      const DropReason reason = input_listen(*listener, key, hash, seg, options);
-      const std::uint32_t ref = find_flow(key, hash);
-      if (ref != HashIndex::not_found) {
-        // ... with an ISN beyond every sequence number of the old one.
-        SendSpace& snd = tcbs_[ref].snd;
-        if (!snd.iss.after(old_snd_nxt)) snd.iss = snd.una = snd.nxt = snd.max = old_snd_nxt + 0x10000u;
-      }
-      return reason;
+      return reopen(*listener, index, seg, options);
     }
   }
   // Nothing to acknowledge, and answering a bare ACK could go on for ever between two ends in TIME-WAIT.
@@ -127,11 +115,30 @@ DropReason Tcp::input_time_wait(std::uint32_t index, Segment& seg, const TcpOpti
   if (seg.flags.has(TcpFlags::fin) && seg.end() == entry.rcv_nxt)
     time_wait_.restart(index, now_ + options_.msl * 2);
   if (ts_newer) entry.ts_recent = seg.ts_value;
-  const BareSegment ack{.key = entry.key, .seq = entry.snd_nxt, .ack = entry.rcv_nxt, .flags = {TcpFlags::ack},
-                        .window = entry.window, .ttl = entry.ttl, .tos = entry.tos, .timestamps = entry.timestamps,
-                        .ts_value = now_ms() + entry.ts_offset, .ts_echo = entry.ts_recent};
+  BareSegment ack{.key = entry.key, .seq = entry.snd_nxt, .ack = entry.rcv_nxt, .flags = {TcpFlags::ack},
+                        .window = entry.window, .ttl = entry.ttl, .tos = entry.tos};
+  if (entry.timestamps) ack.options = timestamp_option(now_ms() + entry.ts_offset, entry.ts_recent);
   send_bare(ack, entry.route);
   return DropReason::tcp_time_wait;
+}
+
+// RFC 9293 3.10.7.4, MAY-2: a new connection takes the place of one in TIME-WAIT. That the old one was there shows that
+// the SYN's source is genuine, so it needs no place in the backlog and no cookie.
+DropReason Tcp::reopen(Listener& listener, std::uint32_t index, const Segment& syn, const TcpOptionValues& options) noexcept {
+  if (draining_) return DropReason::tcp_draining;
+  const TimeWait old = time_wait_[index];
+  RouteCache route;
+  if (!ip_.resolve(old.key.remote, route, now_)) return DropReason::ip_no_route;
+  Tcb* tcb = accept(listener, old.key, old.hash, route);
+  if (tcb == nullptr) return DropReason::tcp_connections_full;
+  flows_.erase(old.hash, index | time_wait_tag);
+  time_wait_.remove(index);
+  // ... with an ISN beyond every sequence number of the old one.
+  SendSpace& snd = tcb->snd;
+  if (!snd.iss.after(old.snd_nxt)) snd.iss = snd.una = snd.nxt = snd.max = old.snd_nxt + 0x10000u;
+  take_syn(*tcb, syn, options);
+  mark_dirty(*tcb);
+  return DropReason::none;
 }
 
 // RFC 5927 4: an ICMP error counts only if it quotes a segment that is outstanding now.

@@ -12,6 +12,13 @@ namespace pollux {
 /// Congestion controllers: RFC 5681 with 6582, RFC 9438.
 enum class TcpCongestion : std::uint8_t { newreno, cubic };
 
+/// When a SYN is answered by a cookie instead of a half-open connection (RFC 4987 3.6).
+enum class TcpSynCookies : std::uint8_t {
+  off,       ///< never: SYNs beyond a listener's backlog are dropped
+  pressure,  ///< beyond a listener's backlog
+  on,        ///< always
+};
+
 /// Per stack; the connection-level part (TcpConnOptions) can be overridden per listener or connect().
 struct TcpConnOptions {
   std::uint32_t receive_buffer = 256 * 1024;  ///< octets, 4 KiB..1 GiB: received and still kept by the application
@@ -28,6 +35,8 @@ struct TcpConnOptions {
   std::uint8_t keepalive_count = 9;           ///< unanswered probes before the connection is given up
   Duration user_timeout = Duration{};         ///< R2 in time, RFC 9293 3.9.1 / RFC 5482; 0: retries decide
   std::uint8_t retries_max = 15;              ///< R2 in retransmissions (about 15 minutes), 1..30
+  std::uint8_t syn_retries_max = 7;           ///< R2 of a SYN, 1..30; 7 last the 3 minutes of MUST-23
+  std::uint8_t syn_ack_retries_max = 5;       ///< of a SYN-ACK, 1..30
   std::uint8_t ttl = 64;                      ///< 1..255 (MUST-49)
   std::uint8_t tos = 0;                       ///< Diffserv and ECN octet (MUST-48)
 
@@ -44,8 +53,7 @@ struct TcpOptions {
   Duration rto_max = Duration::from_s(120);
   Duration rto_initial = Duration::from_s(1); ///< RFC 6298 2.1
   Duration delayed_ack_max = Duration::from_ms(40);  ///< below 500 ms (MUST-40)
-  std::uint8_t syn_retries_max = 7;           ///< R2 of a SYN, at least 3 minutes (MUST-23)
-  std::uint8_t syn_ack_retries_max = 5;
+  TcpSynCookies syn_cookies = TcpSynCookies::pressure;
   std::uint8_t initial_window_segments = 10;  ///< RFC 6928
   std::uint32_t challenge_acks_per_second = 1000;  ///< RFC 5961 7
   Duration fin_wait_2_max = Duration::from_s(60);  ///< how long a close()d connection waits for the peer's FIN
@@ -59,7 +67,7 @@ struct TcpOptions {
 struct TcpListenOptions {
   IpAddress address;          ///< 0.0.0.0: every local address
   std::uint16_t port = 0;     ///< host byte order, 1..65535
-  std::uint32_t backlog = 4096;  ///< half-open connections; more SYNs are dropped and counted
+  std::uint32_t backlog = 4096;  ///< half-open connections; for more SYNs see TcpSynCookies
   std::optional<TcpConnOptions> conn = {};  ///< for accepted connections; default: the stack's
 };
 

@@ -257,7 +257,7 @@ Tcp::Output Tcp::send_syn(Tcb& tcb) noexcept {
   fields.sequence = tcb.snd.iss;
   fields.flags.bits = answer ? TcpFlags::syn | TcpFlags::ack : TcpFlags::syn;
   fields.options.has_mss = true;  // RFC 9293 MUST-14, SHLD-5, SHLD-6
-  fields.options.mss = local_mss(tcb);
+  fields.options.mss = local_mss(tcb.key, tcb.route);
   fields.options.has_window_scale = tcb.is.window_scaling;
   fields.options.window_scale = receive_scale(*tcb.options);
   fields.options.sack_permitted = tcb.is.sack;
@@ -344,9 +344,7 @@ void Tcp::send_bare(const BareSegment& segment, RouteCache& route) noexcept {
   fields.acknowledgment = segment.ack;
   fields.flags = segment.flags;
   fields.window = segment.window;
-  fields.options.has_timestamp = segment.timestamps;
-  fields.options.ts_value = segment.ts_value;
-  fields.options.ts_echo = segment.ts_echo;
+  fields.options = segment.options;
   const IpSend send{.source = segment.key.local, .destination = segment.key.remote,
                     .protocol = static_cast<std::uint8_t>(IpProtocol::tcp), .ttl = segment.ttl, .tos = segment.tos};
   counters_.add(Counter::tcp_out_segs);

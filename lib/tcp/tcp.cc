@@ -16,6 +16,8 @@ Result<void> check(const TcpConnOptions& o) {
     return out_of_range("receive_buffer", "4 KiB to 1 GiB");
   if (o.send_buffer < buffer_min || o.send_buffer > buffer_max) return out_of_range("send_buffer", "4 KiB to 1 GiB");
   if (o.retries_max < 1 || o.retries_max > 30) return out_of_range("retries_max", "1 to 30");
+  if (o.syn_retries_max < 1 || o.syn_retries_max > 30) return out_of_range("syn_retries_max", "1 to 30");
+  if (o.syn_ack_retries_max < 1 || o.syn_ack_retries_max > 30) return out_of_range("syn_ack_retries_max", "1 to 30");
   if (o.ttl == 0) return out_of_range("ttl", "1 to 255");
   if (o.keepalive_count == 0) return out_of_range("keepalive_count", "1 to 255");
   if (o.keepalive_idle < Duration::from_ms(1)) return out_of_range("keepalive_idle", "at least 1 ms");
@@ -52,6 +54,7 @@ Tcp::Tcp(const TcpOptions& options, const TcpSecrets& secrets, Ip& ip, PacketPoo
          TimePoint now)
     : options_(options),
       secrets_(secrets),
+      cookies_(secrets.syn_cookie_key),
       ip_(ip),
       pool_(pool),
       counters_(counters),
@@ -106,7 +109,7 @@ Result<TcpListener> Tcp::listen(const TcpListenOptions& options, TcpHandler& han
   if (!conn) return tl::unexpected(conn.error());
 
   const std::uint32_t index =
-      listeners_.emplace(Listener{options.address, options.port, options.backlog, 0, &handler, *conn});
+      listeners_.emplace(Listener{options.address, options.port, options.backlog, 0, &handler, *conn, {}});
   if (index == Slab<Listener>::nil)
     return failure(ErrorCode::limit_reached, "listen on " + at.to_string() + ": tcp.listeners_max listeners are open");
   POLLUX_CHECK(listener_index_.insert(port_hash(options.port), index), "listener index smaller than its slab");
@@ -306,8 +309,8 @@ void Tcp::enter_time_wait(Tcb& tcb) noexcept {
   entry.route = tcb.route;
   entry.expiry = now_ + options_.msl * 2;
   BareSegment ack{.key = tcb.key, .seq = tcb.snd.max, .ack = tcb.rcv.nxt, .flags = {TcpFlags::ack},
-                  .window = entry.window, .ttl = entry.ttl, .tos = entry.tos, .timestamps = entry.timestamps,
-                  .ts_value = now_ms() + entry.ts_offset, .ts_echo = entry.ts_recent};
+                  .window = entry.window, .ttl = entry.ttl, .tos = entry.tos};
+  if (entry.timestamps) ack.options = timestamp_option(now_ms() + entry.ts_offset, entry.ts_recent);
   const bool ack_owed = tcb.is.ack_now || tcb.is.ack_pending;
   finish(tcb, CloseReason::normal);
   const std::uint32_t index = time_wait_.add(entry);

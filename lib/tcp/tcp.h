@@ -19,6 +19,7 @@
 #include "pollux/tcp/conn.h"
 #include "pollux/tcp/options.h"
 #include "pollux/tcp/segment.h"
+#include "pollux/tcp/syn_cookie.h"
 #include "pollux/tcp/tcb.h"
 #include "pollux/tcp/time_wait.h"
 #include "pollux/timer/timer_wheel.h"
@@ -26,9 +27,11 @@
 
 namespace pollux {
 
-/// Peers must not learn these; see StackSecrets.
+/// Secrets that peers must not learn. Draw them from the system's random source at start-up (Runtime does); fixed values
+/// only in tests.
 struct TcpSecrets {
-  SipKey isn_key;
+  SipKey isn_key;         ///< RFC 6528
+  SipKey syn_cookie_key;  ///< RFC 4987
   std::uint64_t flow_hash_seed = 0;
 };
 
@@ -80,11 +83,12 @@ class Tcp {
     std::uint32_t half_open = 0;
     TcpHandler* handler = nullptr;
     const TcpConnOptions* conn = nullptr;
+    TimePoint cookies_until;  ///< SYN cookies that were sent may come back until then
   };
   struct Ledger : ChargeLedger {
     Tcp* tcp = nullptr;
   };
-  /// Fields of a segment that is sent without a connection's state: RSTs, TIME-WAIT's ACKs.
+  /// Fields of a segment that is sent without a connection's state: RSTs, TIME-WAIT's ACKs, SYN cookies.
   struct BareSegment {
     FlowKey key;
     SeqNum seq;
@@ -93,9 +97,7 @@ class Tcp {
     std::uint16_t window = 0;
     std::uint8_t ttl = 64;
     std::uint8_t tos = 0;
-    bool timestamps = false;
-    std::uint32_t ts_value = 0;
-    std::uint32_t ts_echo = 0;
+    TcpOptionValues options = {};
   };
 
   /// The segment sent latest among all that peers have acknowledged.
@@ -140,14 +142,22 @@ class Tcp {
   DropReason parse(RxPacket& packet, FlowKey& key, Segment& seg, TcpOptionValues& options) noexcept;
   DropReason input_connection(Tcb& tcb, Segment& seg, const TcpOptionValues& options) noexcept;
   DropReason input_no_connection(const FlowKey& key, const Segment& seg) noexcept;
+  DropReason reopen(Listener& listener, std::uint32_t index, const Segment& syn, const TcpOptionValues& options) noexcept;
   DropReason input_time_wait(std::uint32_t index, Segment& seg, const TcpOptionValues& options) noexcept;
 
   // handshake.cc: LISTEN, SYN-SENT, SYN-RECEIVED
-  DropReason input_listen(Listener& listener, const FlowKey& key, std::uint32_t hash, const Segment& seg,
+  DropReason input_listen(Listener& listener, const FlowKey& key, std::uint32_t hash, Segment& seg,
                           const TcpOptionValues& options) noexcept;
+  Tcb* accept(Listener& listener, const FlowKey& key, std::uint32_t hash, const RouteCache& route) noexcept;
+  void take_syn(Tcb& tcb, const Segment& syn, const TcpOptionValues& options) noexcept;
+  void send_syn_cookie(Listener& listener, const FlowKey& key, RouteCache& route, const Segment& syn,
+                       const TcpOptionValues& options) noexcept;
+  DropReason input_syn_cookie(Listener& listener, const FlowKey& key, std::uint32_t hash, Segment& seg) noexcept;
   DropReason input_syn_sent(Tcb& tcb, Segment& seg, const TcpOptionValues& options) noexcept;
   void apply_syn_options(Tcb& tcb, const Segment& seg, const TcpOptionValues& options) noexcept;
-  std::uint16_t local_mss(const Tcb& tcb) const noexcept;
+  std::uint16_t local_mss(const FlowKey& key, const RouteCache& route) const noexcept;
+  static std::uint16_t syn_window(const TcpConnOptions& options) noexcept;
+  static TcpOptionValues timestamp_option(std::uint32_t value, std::uint32_t echo) noexcept;
   static std::uint8_t receive_scale(const TcpConnOptions& options) noexcept;
 
   // established.cc: the numbered steps for synchronized states and SYN-RECEIVED
@@ -243,6 +253,7 @@ class Tcp {
 
   TcpOptions options_;
   TcpSecrets secrets_;
+  SynCookies cookies_;
   Ip& ip_;
   PacketPool pool_;
   Counters& counters_;

@@ -147,8 +147,8 @@ void Tcp::on_retransmission_timeout(Tcb& tcb) noexcept {
   const bool nothing_outstanding = tcb.board.empty();
   // A closed window is probed (RFC 9293 3.8.6.1), with data outstanding or not; a stalled window is overridden.
   const bool persist = tcb.synchronized() && tcb.queue.size() != 0 && (nothing_outstanding || tcb.snd.wnd == 0);
-  const std::uint8_t retries_max = tcb.state == TcpState::syn_sent       ? options_.syn_retries_max
-                                   : tcb.state == TcpState::syn_received ? options_.syn_ack_retries_max
+  const std::uint8_t retries_max = tcb.state == TcpState::syn_sent       ? tcb.options->syn_retries_max
+                                   : tcb.state == TcpState::syn_received ? tcb.options->syn_ack_retries_max
                                                                          : tcb.options->retries_max;
   const bool user_timeout =
       tcb.user_timeout_ms != 0 && now_ - tcb.progress >= Duration::from_ms(tcb.user_timeout_ms);

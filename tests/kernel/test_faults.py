@@ -1,5 +1,6 @@
 """Peers that reset, stall, vanish or flood, and what the stack has left afterwards."""
 import socket
+import struct
 import time
 
 import frames
@@ -178,7 +179,7 @@ class Vanishing(harness.ServerTest):
 
 
 class Backlog(harness.ServerTest):
-    sections = {"app": {"backlog": 16}}
+    sections = {"app": {"backlog": 16}, "tcp": {"syn_cookies": "off"}}
 
     def test_a_syn_flood_is_bounded_and_service_comes_back(self):
         src = "192.0.2.99"
@@ -198,6 +199,34 @@ class Backlog(harness.ServerTest):
         with connect(7) as s:
             s.sendall(b"served again")
             self.assertEqual(read_exactly(s, 12), b"served again")
+
+
+class Cookies(harness.ServerTest):
+    """A flood that fills the backlog keeps nobody out: the kernel's SYNs are answered by cookies."""
+    sections = {"app": {"backlog": 16}, "tcp": {"syn_ack_retries_max": 1}}
+
+    def test_the_kernel_connects_during_a_syn_flood(self):
+        src = "192.0.2.99"
+        with frames.Wire() as wire:
+            for port in range(2000, 2040):
+                wire.send(wire.ethernet(frames.ip4(frames.tcp("S", sport=port, seq=port, src=src), src=src)))
+        harness.wait_until(lambda: self.grown("TcpExtSyncookiesSent") >= 24, 2, "24 SYNs answered by cookies")
+        sockets = [connect(7) for _ in range(20)]
+        harness.wait_until(lambda: self.grown("TcpExtSyncookiesRecv") == 20, 2, "20 cookies came back")
+        for s in sockets:
+            s.sendall(NOISE[:50_000])
+        for s in sockets:
+            self.assertEqual(read_exactly(s, 50_000), NOISE[:50_000])
+            s.close()
+
+    def test_a_made_up_ack_is_reset(self):
+        with frames.Wire() as wire:
+            for port in range(2100, 2140):
+                wire.send(wire.ethernet(frames.ip4(frames.tcp("S", sport=port, src="192.0.2.99"), src="192.0.2.99")))
+            harness.wait_until(lambda: self.grown("TcpExtSyncookiesSent") > 0, 2, "a cookie is sent")
+            wire.send(wire.ethernet(frames.ip4(frames.tcp("A", sport=2200, ack=77))))
+            self.assertIsNotNone(wire.receive(lambda f: f[36:38] == struct.pack("!H", 2200) and f[47] == 4))
+        self.assertEqual(self.grown("TcpExtSyncookiesFailed"), 1)
 
 
 class EmptyPool(harness.ServerTest):

@@ -57,8 +57,8 @@ HostOptions Network::draw_host() {
   host.tx_ring = one_of(rng, std::array<std::uint32_t, 3>{0, 0, 8});
   host.turn = one_of(rng, std::array{Duration{}, Duration::from_us(10), Duration::from_us(150)});
   host.stack.tcp.conn = draw_conn();
-  host.stack.tcp.syn_ack_retries_max = 12;  // so that only a bug, not bad luck, fails a handshake
-  host.stack.tcp.syn_retries_max = 12;
+  host.stack.tcp.conn.syn_ack_retries_max = 12;  // so that only a bug, not bad luck, fails a handshake
+  host.stack.tcp.conn.syn_retries_max = 12;
   if (weather_ == Weather::random)
     host.stack.tcp.out_of_order_segments_max = one_of(rng, std::array<std::uint32_t, 3>{4, 64, 1024});
   return host;

@@ -127,6 +127,33 @@ TEST(Handshake, SynAckIsRetransmittedWithBackoffAndGivenUp) {
   EXPECT_EQ(c.count(Counter::tcp_attempt_fails), 1u);
 }
 
+TEST(Handshake, RetransmissionsOfSynAndSynAckAreOptions) {
+  TcpOptions options = plain_tcp();
+  options.conn.syn_retries_max = 1;
+  options.conn.syn_ack_retries_max = 2;
+  Conversation active(options);
+  active.connects();
+  active.peer.expects(SYN);
+  active.peer.expects_after(1_s, SYN);
+  active.peer.expects_silence(100_s);
+  EXPECT_EQ(active.app.closed, std::vector{CloseReason::timed_out});
+  Conversation passive(options);
+  passive.listens();
+  passive.peer.sends(SYN, {.mss = 1460});
+  passive.peer.expects(SYN | ACK);
+  passive.peer.expects_after(1_s, SYN | ACK);
+  passive.peer.expects_after(2_s, SYN | ACK);
+  passive.peer.expects_silence(100_s);
+  EXPECT_EQ(passive.host.tcp().connection_count(), 0u);
+  // ... of one connection.
+  TcpConnOptions patient = options.conn;
+  patient.syn_retries_max = 3;
+  Conversation own(options);
+  own.connects({.remote = {own.peer.address(), 80}, .local = {{}, 50000}, .conn = patient});
+  own.world.run_for(100_s);
+  EXPECT_EQ(own.peer.take().size(), 4u);
+}
+
 TEST(Handshake, Rfc6298_5_7TimeoutIs3SecondsAfterASynTimeout) {
   Conversation c;
   c.connects();
@@ -195,7 +222,9 @@ void syn_from(Conversation& c, std::uint16_t port) {
 }
 
 TEST(Limits, BacklogCountsHalfOpenConnections) {
-  Conversation c;
+  TcpOptions options = plain_tcp();
+  options.syn_cookies = TcpSynCookies::off;
+  Conversation c(options);
   c.listens({.port = 7, .backlog = 2});
   for (const std::uint16_t port : {1001, 1002}) {
     syn_from(c, port);
@@ -213,7 +242,9 @@ TEST(Limits, BacklogCountsHalfOpenConnections) {
 }
 
 TEST(Limits, BacklogIsFreedByResetAndByTimeout) {
-  Conversation c;
+  TcpOptions options = plain_tcp();
+  options.syn_cookies = TcpSynCookies::off;
+  Conversation c(options);
   c.listens({.port = 7, .backlog = 1});
   syn_from(c, 1001);
   c.peer.expects(SYN | ACK);

@@ -8,6 +8,7 @@
 #include "pollux/tcp/cc/congestion_control.h"
 #include "pollux/tcp/flow_key.h"
 #include "pollux/tcp/rtt_estimator.h"
+#include "pollux/tcp/syn_cookie.h"
 #include "pollux/tcp/time_wait.h"
 
 namespace pollux {
@@ -316,6 +317,62 @@ TEST(TimeWaitTable, RestartMovesToTheEndFromAnywhere) {
     expected.push_back(restarted);
     EXPECT_EQ(drain(table), expected);
   }
+}
+
+// --- RFC 4987 3.6 --------------------------------------------------------------------------------------------
+
+const FlowKey cookie_flow{IpAddress::v4(10, 0, 0, 1), IpAddress::v4(10, 0, 0, 2), 7, 40000};
+constexpr TimePoint cookie_time = TimePoint::from_ns(1'000'000'000'000'000);
+
+TEST(SynCookie, ComesBackWithTheLargestMssThatFits) {
+  const SynCookies cookies({1, 2});
+  for (const auto& [offered, kept] : {std::pair{1, 64}, {535, 64}, {536, 536}, {1459, 1440}, {1460, 1460}, {65535, 8940}}) {
+    const SeqNum cookie = cookies.make(cookie_flow, SeqNum(77), static_cast<std::uint16_t>(offered), cookie_time);
+    EXPECT_EQ(cookies.check(cookie_flow, SeqNum(77), cookie, cookie_time), kept) << offered;
+  }
+}
+
+TEST(SynCookie, IsGoodForOneFlowOneIsnOneKeyAndSomeTime) {
+  const SynCookies cookies({1, 2});
+  const SeqNum cookie = cookies.make(cookie_flow, SeqNum(77), 1460, cookie_time);
+  FlowKey other = cookie_flow;
+  other.remote_port = 40001;
+  EXPECT_FALSE(cookies.check(other, SeqNum(77), cookie, cookie_time));
+  other = cookie_flow;
+  other.remote = IpAddress::v4(10, 0, 0, 3);
+  EXPECT_FALSE(cookies.check(other, SeqNum(77), cookie, cookie_time));
+  EXPECT_FALSE(cookies.check(cookie_flow, SeqNum(78), cookie, cookie_time));
+  EXPECT_FALSE(SynCookies({1, 3}).check(cookie_flow, SeqNum(77), cookie, cookie_time));
+  EXPECT_TRUE(cookies.check(cookie_flow, SeqNum(77), cookie, cookie_time + SynCookies::period));
+  EXPECT_FALSE(cookies.check(cookie_flow, SeqNum(77), cookie, cookie_time + SynCookies::period * 2));
+  EXPECT_FALSE(cookies.check(cookie_flow, SeqNum(77), cookie, cookie_time + SynCookies::period * 3));
+  EXPECT_FALSE(cookies.check(cookie_flow, SeqNum(77), cookie, cookie_time + SynCookies::period * 4)) << "the hash is of all of the time";
+}
+
+TEST(SynCookie, GuessesAreWrong) {
+  const SynCookies cookies({1, 2});
+  Rng rng(1);
+  int right = 0;
+  for (int i = 0; i < 100'000; ++i)
+    right += cookies.check(cookie_flow, SeqNum(77), SeqNum(static_cast<std::uint32_t>(rng.next())), cookie_time).has_value();
+  EXPECT_EQ(right, 0);
+}
+
+TEST(SynCookie, TimestampsHoldOptionsAndNeverRunAhead) {
+  for (std::uint32_t clock = 0xffffff00; clock != 0x100; ++clock)
+    for (const int scale : {-1, 0, 7, 14}) {
+      TcpOptionValues syn;
+      syn.has_window_scale = scale >= 0;
+      syn.window_scale = static_cast<std::uint8_t>(scale >= 0 ? scale : 0);
+      syn.sack_permitted = scale == 7;
+      const std::uint32_t stamp = SynCookies::timestamp(clock, syn);
+      ASSERT_LE(clock - stamp, 64u) << clock;
+      TcpOptionValues read;
+      SynCookies::read_timestamp(stamp, read);
+      EXPECT_EQ(read.has_window_scale, syn.has_window_scale);
+      EXPECT_EQ(read.window_scale, syn.window_scale);
+      EXPECT_EQ(read.sack_permitted, syn.sack_permitted);
+    }
 }
 
 }  // namespace
