@@ -113,14 +113,14 @@ void Tcp::send_syn_cookie(Listener& listener, const FlowKey& key, RouteCache& ro
                      .ack = syn.seq + 1, .flags = {TcpFlags::syn | TcpFlags::ack}, .window = syn_window(ours),
                      .ttl = ours.ttl, .tos = ours.tos};
   // Without timestamps there is no room for the other options, so they are not agreed to.
-  if (options.has_timestamp && ours.timestamps) {
+  if (syn.has_timestamp && ours.timestamps) {
     TcpOptionValues agreed;
     agreed.has_window_scale = options.has_window_scale && ours.window_scaling;
     agreed.window_scale = options.window_scale;  // the peer's: what we must know again
     agreed.sack_permitted = options.sack_permitted && ours.sack;
     std::uint32_t ts_offset = 0;
     initial_sequence(key, ts_offset);
-    answer.options = timestamp_option(SynCookies::timestamp(now_ms(), agreed) + ts_offset, options.ts_value);
+    answer.options = timestamp_option(SynCookies::timestamp(now_ms(), agreed) + ts_offset, syn.ts_value);
     answer.options.has_window_scale = agreed.has_window_scale;
     answer.options.window_scale = receive_scale(ours);
     answer.options.sack_permitted = agreed.sack_permitted;
@@ -144,7 +144,7 @@ DropReason Tcp::input_syn_cookie(Listener& listener, const FlowKey& key, std::ui
     initial_sequence(key, ts_offset);
     const std::uint32_t stamp = seg.ts_echo - ts_offset;
     SynCookies::read_timestamp(stamp, offered);
-    offered.has_timestamp = true;
+    offered.has_timestamp = true;  // the SYN had it, or the echo would not be ours
     valid = now_ms() - stamp <= 2 * SynCookies::period.ms();
   }
   if (!valid) {
@@ -162,6 +162,7 @@ DropReason Tcp::input_syn_cookie(Listener& listener, const FlowKey& key, std::ui
   // As if the SYN had just been answered; then the ACK does what it does in SYN-RECEIVED.
   Segment syn;
   syn.seq = seg.seq - 1;
+  syn.has_timestamp = offered.has_timestamp;
   syn.ts_value = seg.ts_value;
   take_syn(*tcb, syn, offered);
   tcb->rcv.edge = tcb->rcv.nxt + syn_window(*tcb->options);
