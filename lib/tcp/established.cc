@@ -14,6 +14,7 @@ bool Tcp::is_predicted(const Tcb& tcb, const Segment& seg) noexcept {
          (!tcb.is.timestamps || static_cast<std::int32_t>(seg.ts_value - tcb.ts_recent) >= 0) &&
          seg.ack.after_eq(tcb.snd.una) && seg.ack.before_eq(tcb.snd.max) &&
          (seg.length != 0 || seg.ack != tcb.snd.una) &&  // not what could be a duplicate ACK
+         seg.options == nullptr &&                       // nor one that brings SACK blocks with its data
          tcb.out_of_order.empty() && tcb.retries == 0 && !tcb.is.app_closed && !tcb.is.peer_fin_known;
 }
 

@@ -234,10 +234,10 @@ Act parse_wait(Words& words) {
 
 Act parse_flight(Words& words) {
   const auto [from, to] = range(words, "octets, or FROM..TO");
-  return [from = from, to = to](Runner& r, const Where& w) {
+  return [low = from, high = to](Runner& r, const Where& w) {
     r.check(
-        r.flight() >= from && r.flight() <= to,
-        std::to_string(r.flight()) + " octets are outstanding, expected " + at_least_and_at_most(from, to),
+        r.flight() >= low && r.flight() <= high,
+        std::to_string(r.flight()) + " octets are outstanding, expected " + at_least_and_at_most(low, high),
         w);
   };
 }
@@ -295,10 +295,10 @@ Act parse_counter(Words& words) {
     if (name == drop_reason_name(static_cast<DropReason>(i)))
       read = [i](const Counters& counters) { return counters[static_cast<DropReason>(i)]; };
   if (!read) words.fail("a counter's name, as l4echo prints it, or a drop reason", "'" + name + "'");
-  return [read, from = from, to = to](Runner& r, const Where& w) {
+  return [read, low = from, high = to](Runner& r, const Where& w) {
     const auto value = static_cast<std::int64_t>(read(r.c.host.counters()));
-    r.check(value >= from && value <= to,
-            "the counter is " + std::to_string(value) + ", expected " + at_least_and_at_most(from, to), w);
+    r.check(value >= low && value <= high,
+            "the counter is " + std::to_string(value) + ", expected " + at_least_and_at_most(low, high), w);
   };
 }
 

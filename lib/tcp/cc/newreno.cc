@@ -23,7 +23,8 @@ void NewReno::on_ack(const CcAck& ack) noexcept {
 }
 
 void NewReno::on_congestion(const CcLoss& loss) noexcept {
-  ssthresh_ = std::max(loss.in_flight / 2, 2 * mss_);  // RFC 5681 3.2 step 2, equation 4
+  // RFC 5681 3.2 step 2, equation 4; what limited transmit sent beyond the window MUST NOT count.
+  ssthresh_ = std::max(std::min(loss.in_flight, cwnd_) / 2, 2 * mss_);
   acked_in_avoidance_ = 0;
 }
 
