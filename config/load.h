@@ -2,6 +2,8 @@
 #pragma once
 
 #include <string>
+#include <utility>
+#include <vector>
 
 #include "pollux/config/section.h"
 #include "pollux/config/yaml_tree.h"
@@ -22,5 +24,8 @@ Config load_config(const std::string& path, const Section& app);
 std::string to_yaml(Section section);
 /// The same for a whole file; `app` may be empty.
 std::string to_yaml(const Config& config, const Section& app = {});
+
+/// Every key by its full name ("tcp.nagle", "ports[0].mtu") with its present value.
+std::vector<std::pair<std::string, std::string>> config_listing(const Config& config, const Section& app = {});
 
 }  // namespace pollux

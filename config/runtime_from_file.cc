@@ -5,7 +5,10 @@
 namespace pollux {
 
 Runtime Runtime::from_file(const std::string& path) {
-  return Runtime(load_config(path));
+  const Config config = load_config(path);
+  Runtime runtime(config);
+  runtime.describe_config(config_listing(config));
+  return runtime;
 }
 
 }  // namespace pollux

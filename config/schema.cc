@@ -165,6 +165,15 @@ Section udp_section(UdpOptions& udp) {
   return s;
 }
 
+Section telemetry_section(TelemetryConfig& telemetry) {
+  Section s;
+  s.boolean("socket", telemetry.socket,
+            "Answer dpdk-telemetry.py and l4ctl on DPDK's telemetry socket, in /run/dpdk/<file_prefix>");
+  s.text("metrics", telemetry.metrics, "an address and a port, or nothing",
+         "Kernel address where Prometheus scrapes /metrics, like 127.0.0.1:9464; empty: nowhere");
+  return s;
+}
+
 }  // namespace
 
 Section config_section(Config& config) {
@@ -189,6 +198,7 @@ Section config_section(Config& config) {
   s.section("ip", ip_section(config.ip), "IP, ARP and ICMP");
   s.section("tcp", tcp_section(config.tcp), "TCP");
   s.section("udp", udp_section(config.udp), "UDP");
+  s.section("telemetry", telemetry_section(config.telemetry), "What operators see while it runs");
   s.text("log_level", config.log_level, "one of error | warning | info | debug",
          "What is worth a line on standard error");
   return s;

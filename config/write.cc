@@ -90,7 +90,39 @@ void write_section(const Section& section, const std::string& indent, std::strin
   }
 }
 
+using Listing = std::vector<std::pair<std::string, std::string>>;
+
+void list_section(const Section& section, const std::string& prefix, Listing& out) {
+  for (const ConfigKey& key : section.keys()) {
+    const std::string name = prefix + key.name;
+    switch (key.kind) {
+      case ConfigKey::Kind::scalar:
+        out.emplace_back(name, key.scalar.show());
+        break;
+      case ConfigKey::Kind::scalars:
+        out.emplace_back(name, fmt::format("{}", fmt::join(key.show_all(), " ")));
+        break;
+      case ConfigKey::Kind::section:
+        list_section(*key.section, name + ".", out);
+        break;
+      case ConfigKey::Kind::sections: {
+        const auto all = key.all_sections();
+        for (std::size_t i = 0; i < all.size(); ++i) list_section(all[i], fmt::format("{}[{}].", name, i), out);
+        break;
+      }
+    }
+  }
+}
+
 }  // namespace
+
+Listing config_listing(const Config& config, const Section& app) {
+  Config copy = config;
+  Listing all;
+  list_section(config_section(copy), "", all);
+  list_section(app, "app.", all);
+  return all;
+}
 
 std::string to_yaml(Section section) {
   std::string out;

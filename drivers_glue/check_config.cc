@@ -7,6 +7,7 @@
 #include <algorithm>
 
 #include "pollux/drivers_glue/log.h"
+#include "pollux/drivers_glue/metrics_http.h"
 #include "pollux/drivers_glue/steering.h"
 
 namespace pollux {
@@ -98,6 +99,10 @@ std::optional<ConfigProblem> check_config(const Config& config) {
   if (auto problem = check_cores(config)) return problem;
   if (auto problem = check_pool(config)) return problem;
   if (config.drain_timeout < Duration{}) return ConfigProblem{"drain_timeout", "expected 0 or more"};
+  if (!config.telemetry.metrics.empty() && !is_listen_address(config.telemetry.metrics))
+    return ConfigProblem{"telemetry.metrics",
+                         fmt::format("expected an address and a port, like 127.0.0.1:9464 or [::1]:9464, found '{}'",
+                                     config.telemetry.metrics)};
   if (!log_level_from(config.log_level))
     return ConfigProblem{"log_level",
                          fmt::format("expected error, warning, info or debug, found '{}'", config.log_level)};

@@ -51,6 +51,11 @@ struct EalConfig {
   std::vector<std::string> extra;  ///< further EAL arguments, word by word
 };
 
+struct TelemetryConfig {
+  bool socket = true;   ///< DPDK's telemetry socket answers commands under /pollux/
+  std::string metrics;  ///< kernel address and port where Prometheus may scrape; empty: nowhere
+};
+
 struct Config {
   std::vector<PortConfig> ports;
   std::vector<RouteConfig> routes;
@@ -65,6 +70,7 @@ struct Config {
   IpOptions ip;
   TcpOptions tcp;
   UdpOptions udp;
+  TelemetryConfig telemetry;
   std::string log_level = "info";  ///< error, warning, info, debug
 };
 

@@ -98,7 +98,9 @@ ControlEvents::~ControlEvents() {
 
 ControlEvents::Kind ControlEvents::wait() {
   for (;;) {
-    std::array<pollfd, 2> fds = {pollfd{signal_fd_, POLLIN, 0}, pollfd{wake_fd_, POLLIN, 0}};
+    // poll() passes over negative descriptors.
+    std::array<pollfd, 3> fds = {pollfd{signal_fd_, POLLIN, 0}, pollfd{wake_fd_, POLLIN, 0},
+                                 pollfd{watched_fd_, POLLIN, 0}};
     if (poll(fds.data(), fds.size(), -1) < 0) {
       if (errno == EINTR) continue;
       throw std::runtime_error(fmt::format("poll: {}", std::strerror(errno)));
@@ -109,6 +111,7 @@ ControlEvents::Kind ControlEvents::wait() {
     std::uint64_t count = 0;
     if ((fds[1].revents & POLLIN) != 0 && read(wake_fd_, &count, sizeof count) == sizeof count)
       return Kind::wake;
+    if ((fds[2].revents & POLLIN) != 0) return Kind::watched;
   }
 }
 

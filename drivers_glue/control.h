@@ -84,13 +84,15 @@ class PollingSignals {
 /// What the control thread waits for. Needs ControlSignals first.
 class ControlEvents {
  public:
-  enum class Kind : std::uint8_t { terminate, print, wake };
+  enum class Kind : std::uint8_t { terminate, print, wake, watched };
 
   ControlEvents();  ///< Throws std::runtime_error.
   ~ControlEvents();
   ControlEvents(const ControlEvents&) = delete;
   ControlEvents& operator=(const ControlEvents&) = delete;
 
+  /// From now on wait() returns Kind::watched while `fd` is readable; -1: no longer.
+  void watch(int fd) noexcept { watched_fd_ = fd; }
   /// Waits for SIGINT or SIGTERM (terminate), SIGUSR1 (print), or wake().
   Kind wait();
   /// Makes wait() return Kind::wake. From any thread or signal handler.
@@ -99,6 +101,7 @@ class ControlEvents {
  private:
   int signal_fd_ = -1;
   int wake_fd_ = -1;
+  int watched_fd_ = -1;
 };
 
 }  // namespace pollux

@@ -126,8 +126,8 @@ EalPlan plan_eal(const Config& config, const MachineFacts& facts) {
   const auto prefix =
       config.eal.file_prefix.empty() ? fmt::format("pollux-{}", facts.pid) : config.eal.file_prefix;
   plan.arguments = {
-      "pollux",        "--lcores", lcore_map(plan.cpus, facts), "--main-lcore=0", "--file-prefix=" + prefix,
-      "--no-telemetry"};
+      "pollux", "--lcores", lcore_map(plan.cpus, facts), "--main-lcore=0", "--file-prefix=" + prefix};
+  if (!config.telemetry.socket) plan.arguments.push_back("--no-telemetry");
   plan.arguments.push_back(config.log_level == "debug" ? "--log-level=debug" : "--log-level=warning");
 
   std::uint64_t need = base_memory + plan.cpus.size() * pool_memory(config.pool);

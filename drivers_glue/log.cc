@@ -27,6 +27,10 @@ LogLevel log_level() noexcept {
   return current_level;
 }
 
+std::string_view log_level_name(LogLevel level) noexcept {
+  return names[static_cast<std::size_t>(level)];
+}
+
 void log_line(LogLevel level, std::string_view text) {
   if (level > current_level) return;
   const std::string line =

@@ -17,6 +17,8 @@ std::optional<LogLevel> log_level_from(std::string_view name) noexcept;
 /// Lines above this level are not written. Default: info. Set by Runtime at start-up.
 void set_log_level(LogLevel level) noexcept;
 LogLevel log_level() noexcept;
+/// The name that log_level_from() knows.
+std::string_view log_level_name(LogLevel level) noexcept;
 /// Writes one line, in one write.
 void log_line(LogLevel level, std::string_view text);
 

@@ -203,6 +203,9 @@ CoreSnapshot PollingCore::snapshot() const noexcept {
     for (const auto& port : loop_->ports()) add_port_counters(port, snapshot.counters);
   }
   snapshot.connections = stack_->connection_count();
+  snapshot.tcp = stack_->tcp().usage();
+  snapshot.neighbors = stack_->ip().neighbors().size();
+  snapshot.neighbors_max = stack_->ip().neighbors().capacity();
   snapshot.packets_in_use = pool_.in_use();
   snapshot.packets = pool_.size();
   snapshot.packets_free_min = std::min(packets_free_min_, pool_.available());

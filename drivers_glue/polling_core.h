@@ -41,6 +41,9 @@ struct CoreSnapshot {
   std::uint32_t clones_in_use = 0;
   std::uint32_t clones = 0;
   std::uint32_t clones_free_min = 0;
+  TcpUsage tcp;
+  std::uint32_t neighbors = 0;
+  std::uint32_t neighbors_max = 0;
 };
 
 /// What one core needs to build its stack.
@@ -84,6 +87,10 @@ class PollingCore {
   CoreSnapshot snapshot() const noexcept;
   /// Core: leave run() once finished; until then it goes on moving packets for others.
   void release() noexcept { released_ = true; }
+
+  /// Core: for questions between two turns; nullptr once it has ended.
+  Stack* stack() noexcept { return stack_.get(); }
+  CoreLoop<PortQueue>* loop() noexcept { return loop_.get(); }
 
   Mailbox& mailbox() noexcept { return mailbox_; }
   bool is_finished() const noexcept { return finished_; }

@@ -292,6 +292,19 @@ PortQueue Port::queue(std::size_t core) const noexcept {
           offloads.ipv4_checksum || offloads.tcp_checksum || offloads.udp_checksum};
 }
 
+std::vector<std::pair<std::string, std::uint64_t>> Port::xstats() const {
+  const int count = rte_eth_xstats_get(id_, nullptr, 0);
+  if (count <= 0) return {};
+  std::vector<rte_eth_xstat> values(static_cast<std::size_t>(count));
+  std::vector<rte_eth_xstat_name> names(values.size());
+  if (rte_eth_xstats_get(id_, values.data(), static_cast<unsigned>(count)) != count ||
+      rte_eth_xstats_get_names(id_, names.data(), static_cast<unsigned>(count)) != count)
+    return {};
+  std::vector<std::pair<std::string, std::uint64_t>> all;
+  for (const rte_eth_xstat& value : values) all.emplace_back(names.at(value.id).name, value.value);
+  return all;
+}
+
 rte_eth_stats Port::stats() const noexcept {
   rte_eth_stats stats{};
   rte_eth_stats_get(id_, &stats);

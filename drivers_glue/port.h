@@ -7,6 +7,7 @@
 #include <cstdint>
 #include <span>
 #include <string>
+#include <utility>
 #include <vector>
 
 #include "pollux/drivers_glue/config.h"
@@ -72,10 +73,14 @@ class Port {
   /// What the stack is told about this port; after start().
   const InterfaceConfig& interface() const noexcept { return interface_; }
   const std::string& name() const noexcept { return name_; }
+  /// As DPDK counts ports.
+  std::uint16_t id() const noexcept { return id_; }
   /// The kernel's interface that the device is tied to (net_tap, net_af_packet, ...); empty: none.
   std::string kernel_interface() const;
   /// Of the whole device, all cores.
   rte_eth_stats stats() const noexcept;
+  /// Everything the driver counts, by its own names.
+  std::vector<std::pair<std::string, std::uint64_t>> xstats() const;
 
  private:
   void choose_steering(unsigned cores);

@@ -18,11 +18,14 @@
 #include "pollux/drivers_glue/eal.h"
 #include "pollux/drivers_glue/handover.h"
 #include "pollux/drivers_glue/log.h"
+#include "pollux/drivers_glue/metrics_http.h"
+#include "pollux/drivers_glue/metrics_text.h"
 #include "pollux/drivers_glue/polling_core.h"
 #include "pollux/drivers_glue/pools.h"
 #include "pollux/drivers_glue/port.h"
 #include "pollux/drivers_glue/random.h"
 #include "pollux/drivers_glue/steering.h"
+#include "pollux/drivers_glue/telemetry.h"
 
 namespace pollux {
 namespace {
@@ -38,7 +41,7 @@ const Config& checked(const Config& config) {
 
 // Members are released from the last to the first: stacks, then ports, then the pools their rings hold mbufs
 // of.
-struct Runtime::Impl {
+struct Runtime::Impl final : TelemetrySource {
   enum class Phase : std::uint8_t { built, running, stopped };
 
   explicit Impl(const Config& config_);
@@ -57,9 +60,20 @@ struct Runtime::Impl {
   bool all_finished() const noexcept;
   std::exception_ptr first_failure() const noexcept;
 
-  std::vector<CoreReport> core_reports() const;
+  std::vector<CoreReport> core_reports() const override;
   std::string text() const;
+  std::string metrics() const;
   PollingCore* calling_core() const noexcept;
+
+  // TelemetrySource
+  std::size_t core_count() const noexcept override { return cores.size(); }
+  bool on_core(std::size_t core, const std::function<void(PollingCore&)>& f) const override;
+  std::span<const std::unique_ptr<Port>> port_list() const noexcept override { return ports; }
+  ConfigListing config_listing() const override {
+    const std::lock_guard lock(phase_mutex);
+    return listing;
+  }
+  void drain_within(Duration timeout) noexcept override;
 
   const Config config;
   ControlSignals signals;  // before EAL and so in every thread it starts
@@ -72,8 +86,13 @@ struct Runtime::Impl {
   CoreCallbacks callbacks;
   std::vector<std::unique_ptr<PollingCore>> cores;
   std::atomic<bool> stop_asked = false;
+  std::atomic<std::int64_t> drain_ns = config.drain_timeout.ns();  // of the drain that stop_asked asks for
+  ConfigListing listing;           // under phase_mutex
   mutable std::mutex phase_mutex;  // held while cores are asked for something, so that none leaves meanwhile
   Phase phase = Phase::built;
+  // Last: they ask all of the above.
+  std::optional<Telemetry> telemetry;
+  std::optional<MetricsHttp> metrics_http;
 };
 
 Runtime::Impl::Impl(const Config& config_) : config(checked(config_)), eal(config) {
@@ -82,6 +101,11 @@ Runtime::Impl::Impl(const Config& config_) : config(checked(config_)), eal(confi
   make_steering();
   start_ports();
   build_cores();
+  if (config.telemetry.socket) telemetry.emplace(*this);
+  if (config.telemetry.metrics.empty()) return;
+  metrics_http.emplace(config.telemetry.metrics, [this] { return metrics(); });
+  events.watch(metrics_http->fd());
+  log_info("metrics for Prometheus at http://{}/metrics", metrics_http->address());
 }
 
 void Runtime::Impl::open_ports() {
@@ -190,7 +214,7 @@ void Runtime::Impl::handle_events() {
   for (;;) {
     if (stop_asked && !draining) {
       draining = true;
-      drain(config.drain_timeout);
+      drain(Duration::from_ns(drain_ns));
     }
     if (first_failure() != nullptr) {
       draining = true;
@@ -207,6 +231,9 @@ void Runtime::Impl::handle_events() {
         break;
       case ControlEvents::Kind::print:
         std::fputs(text().c_str(), stderr);
+        break;
+      case ControlEvents::Kind::watched:
+        metrics_http->serve();
         break;
       case ControlEvents::Kind::wake:
         break;
@@ -226,6 +253,28 @@ void Runtime::Impl::release_cores() {
   }
   for (auto& core : cores) core->count_pools();
   phase = Phase::stopped;
+}
+
+void Runtime::Impl::drain_within(Duration timeout) noexcept {
+  drain_ns = timeout.ns();
+  stop_asked = true;
+  events.wake();
+}
+
+bool Runtime::Impl::on_core(std::size_t core, const std::function<void(PollingCore&)>& f) const {
+  const std::lock_guard lock(phase_mutex);
+  PollingCore& on = *cores.at(core);
+  bool ran = false;
+  const auto run_there = [&]() noexcept {
+    if (on.stack() == nullptr) return;
+    f(on);
+    ran = true;
+  };
+  if (phase == Phase::running)
+    on.mailbox().call(run_there);
+  else
+    run_there();
+  return ran;
 }
 
 bool Runtime::Impl::all_finished() const noexcept {
@@ -277,6 +326,12 @@ std::string Runtime::Impl::text() const {
   return pollux::counters_text(reports, core_reports());
 }
 
+std::string Runtime::Impl::metrics() const {
+  std::vector<PortMetrics> reports;
+  for (const auto& port : ports) reports.push_back({{port->name(), port->stats()}, port->xstats()});
+  return metrics_text(reports, core_reports());
+}
+
 Runtime::Runtime(const Config& config) : impl_(std::make_unique<Impl>(config)) {}
 Runtime::Runtime(Runtime&&) noexcept = default;
 Runtime::~Runtime() = default;
@@ -293,6 +348,11 @@ void Runtime::on_each_core_tick(Duration period, std::function<void(Stack&, Time
   if (period <= Duration{})
     throw std::invalid_argument("on_each_core_tick: the period must be greater than 0");
   impl_->callbacks.ticks.push_back({period, std::move(tick)});
+}
+
+void Runtime::describe_config(std::vector<std::pair<std::string, std::string>> listing) {
+  const std::lock_guard lock(impl_->phase_mutex);
+  impl_->listing = std::move(listing);
 }
 
 int Runtime::run() {

@@ -4,6 +4,8 @@
 #include <functional>
 #include <memory>
 #include <string>
+#include <utility>
+#include <vector>
 
 #include "pollux/drivers_glue/config.h"
 #include "pollux/stack/stack.h"
@@ -31,6 +33,9 @@ class Runtime {
   void on_each_core_stopped(std::function<void(Stack&)> teardown);
   /// Runs `tick` on the polling core about every `period`, from the loop (for clients and statistics).
   void on_each_core_tick(Duration period, std::function<void(Stack&, TimePoint now)> tick);
+
+  /// Key and value of the configuration in force, for telemetry; config_listing() of config/load.h makes it. Before run().
+  void describe_config(std::vector<std::pair<std::string, std::string>> listing);
 
   /// Polls until SIGINT or SIGTERM or stop(), then drains: no new connections, open ones may finish until
   /// drain_timeout, the rest is reset. SIGUSR1 prints the counters. Returns 0, or 1 when connections had to

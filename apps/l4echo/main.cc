@@ -60,9 +60,10 @@ void load(const Arguments& arguments, Config& config, ServiceOptions& services) 
   }
 }
 
-int serve(const Config& config, const ServiceOptions& options) {
+int serve(const Config& config, ServiceOptions options) {
   PerCore<Services> services;  // outlives the stacks that call its handlers
   Runtime runtime(config);
+  runtime.describe_config(config_listing(config, service_section(options)));
   std::atomic<std::size_t> cores_to_come{runtime.core_count()};
   runtime.on_each_core([&](Stack& stack) {
     services.emplace(stack, stack, options, config.tcp.connections_max);

@@ -43,6 +43,8 @@ class Slab {
   std::uint32_t capacity() const noexcept { return capacity_; }
   std::uint32_t size() const noexcept { return size_; }
   bool full() const noexcept { return size_ == capacity_; }
+  /// Slots below this have been used at least once: their memory was touched.
+  std::uint32_t touched() const noexcept { return touched_; }
   /// Bytes one element costs in the slab, bookkeeping included.
   static constexpr std::size_t slot_bytes() noexcept { return sizeof(Slot); }
 

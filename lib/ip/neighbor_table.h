@@ -76,6 +76,12 @@ class NeighborTable {
 
   Neighbor& operator[](std::uint32_t index) noexcept { return entries_[index]; }
   std::uint32_t size() const noexcept { return entries_.size(); }
+  std::uint32_t capacity() const noexcept { return entries_.capacity(); }
+  /// Calls f(neighbor) for every entry. Off the data path.
+  template <typename F>
+  void for_each(F&& f) {
+    entries_.for_each([&](std::uint32_t, Neighbor& neighbor) { f(neighbor); });
+  }
   std::uint32_t find(InterfaceId interface, const IpAddress& address) const noexcept;
   /// A new entry in `incomplete` with `source` as its Ethernet source and no timer; the caller made sure
   /// there is none for that address. A full table forgets its oldest failed, else oldest stale, else oldest

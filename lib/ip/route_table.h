@@ -3,7 +3,9 @@
 #pragma once
 
 #include <array>
+#include <bit>
 #include <cstdint>
+#include <span>
 
 #include "pollux/base/result.h"
 #include "pollux/ip/interface.h"
@@ -17,6 +19,9 @@ struct Route {
   IpAddress gateway;          ///< unspecified: the destination itself is on the link
   InterfaceId interface = 0;
 
+  IpPrefix prefix() const noexcept {
+    return {IpAddress::v4(network), static_cast<std::uint8_t>(std::popcount(mask))};
+  }
   bool is_connected() const noexcept { return gateway.is_unspecified(); }
   bool contains(std::uint32_t address) const noexcept { return (address & mask) == network; }
 };
@@ -40,6 +45,7 @@ class RouteTable {
     return nullptr;
   }
   std::size_t size() const noexcept { return count_; }
+  std::span<const Route> routes() const noexcept { return {routes_.data(), count_}; }
 
  private:
   std::array<Route, routes_max> routes_{};  // [0, count_), masks never growing

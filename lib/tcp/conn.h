@@ -14,6 +14,7 @@
 namespace pollux {
 
 class Tcp;
+struct TcpInfo;
 
 /// RFC 9293 3.3.2.
 enum class TcpState : std::uint8_t {
@@ -66,6 +67,8 @@ class TcpConn {
   Endpoint local() const noexcept;
   Endpoint remote() const noexcept;
   SlabHandle handle() const noexcept { return handle_; }
+  /// A snapshot of the connection's state (info.h), as TCP_INFO is; off the data path.
+  TcpInfo info() const noexcept;
 
   /// A word of the application's, e.g. a pointer to its own per-connection object; 0 at first. Still readable in
   /// on_closed.

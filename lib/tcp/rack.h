@@ -27,6 +27,10 @@ class Rack {
                   std::uint32_t mss) noexcept;
 
 
+  /// Zero: no round trip yet.
+  Duration min_rtt() const noexcept { return Duration::from_us(min_rtt_us_); }
+  bool reordering_seen() const noexcept { return reordering_seen_; }
+  std::uint8_t window_steps() const noexcept { return window_steps_; }
   /// A round trip measured otherwise: the handshake's.
   void note_rtt(Duration rtt) noexcept {
     min_rtt_us_ = static_cast<std::uint32_t>(std::clamp<std::int64_t>(rtt.us(), 1, 0x7fffffff));

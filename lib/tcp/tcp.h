@@ -17,6 +17,7 @@
 #include "pollux/ip/ip.h"
 #include "pollux/packet/bytes.h"
 #include "pollux/tcp/conn.h"
+#include "pollux/tcp/info.h"
 #include "pollux/tcp/options.h"
 #include "pollux/tcp/segment.h"
 #include "pollux/tcp/syn_cookie.h"
@@ -69,6 +70,16 @@ class Tcp {
   /// Connections that exist, TIME-WAIT not included.
   std::uint32_t connection_count() const noexcept { return tcbs_.size() - defunct_count_; }
   std::uint32_t time_wait_count() const noexcept { return time_wait_.size(); }
+
+  // --- For operators (info.h); a core answers between two turns ---------------------------------------------
+  /// Fills `out` with connections that match the scan's filter; returns how many. Call again until scan.done.
+  std::size_t list(TcpScan& scan, std::span<TcpInfo> out) const noexcept;
+  /// Fills `out` with listeners from slot `next_slot` on; fewer than out.size(): there are no more.
+  std::size_t list_listeners(std::uint32_t& next_slot, std::span<TcpListenerInfo> out) const noexcept;
+  TcpUsage usage() const noexcept;
+  /// The connection that a handle names, for calls on behalf of an operator.
+  TcpConn conn(SlabHandle handle) noexcept { return {this, handle}; }
+
   /// Octets of memory one established connection takes while idle: its slot and its share of the flow table.
   static constexpr std::size_t idle_connection_bytes() noexcept { return Slab<Tcb>::slot_bytes() + 2 * 8; }
 
@@ -137,6 +148,11 @@ class Tcp {
   void abort(SlabHandle handle, CloseReason reason) noexcept;
   std::uint32_t send_space(const Tcb& tcb) const noexcept;
   void close_listener(SlabHandle handle) noexcept;
+
+  // info.cc
+  TcpInfo info(const Tcb& tcb) const noexcept;
+  TcpInfo info(SlabHandle handle) const noexcept;
+  void fill_data(TcpInfo& info, const Tcb& tcb) const noexcept;
 
   // input.cc: validation, demultiplexing, segments without a connection
   DropReason parse(RxPacket& packet, FlowKey& key, Segment& seg, TcpOptionValues& options) noexcept;

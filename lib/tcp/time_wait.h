@@ -40,6 +40,7 @@ class TimeWaitTable {
   TimeWait& operator[](std::uint32_t index) noexcept { return slab_[index]; }
   const TimeWait& operator[](std::uint32_t index) const noexcept { return slab_[index]; }
   std::uint32_t oldest() const noexcept { return oldest_; }
+  const Slab<TimeWait>& slab() const noexcept { return slab_; }
 
   /// The entry's expiry must not be before that of any other entry. The table must not be full.
   std::uint32_t add(const TimeWait& entry) noexcept;

@@ -94,6 +94,12 @@ class Udp {
   /// Opens a socket. `handler` must outlive it. Errors: port taken, address not ours, limit reached.
   Result<UdpSocket> bind(const UdpBindOptions& options, UdpHandler& handler);
 
+  /// Calls f(endpoint) for every socket. Off the data path.
+  template <typename F>
+  void for_each_socket(F&& f) {
+    sockets_.for_each([&](std::uint32_t, Socket& socket) { f(Endpoint{socket.address, socket.port}); });
+  }
+
   // --- For Stack ------------------------------------------------------------------------------------------
   /// One validated IP packet with a UDP header. Datagrams gather until deliver() or a full group.
   void input(RxPacket packet, TimePoint now) noexcept;

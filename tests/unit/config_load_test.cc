@@ -1,6 +1,7 @@
 // What a file sets, what it leaves alone, and the shipped sample.
 #include <gtest/gtest.h>
 
+#include <algorithm>
 #include <fstream>
 #include <functional>
 #include <sstream>
@@ -103,6 +104,22 @@ TEST(ToYaml, LoadsAgainToTheSameValues) {
   EXPECT_EQ(to_yaml(load(to_yaml(config))), to_yaml(config));
 }
 
+TEST(ConfigListing, NamesEveryValueInFull) {
+  Config config = sample();
+  config.cores = {0, 3};
+  std::uint16_t port = 7;
+  Section app;
+  app.integer("echo_port", port, 1, 65535, "TCP echo");
+  const auto listing = config_listing(config, app);
+  const auto has = [&](const char* key, const char* value) {
+    return std::find(listing.begin(), listing.end(), std::pair<std::string, std::string>(key, value)) != listing.end();
+  };
+  EXPECT_TRUE(has("ports[0].mtu", "1500"));
+  EXPECT_TRUE(has("tcp.receive_buffer", "256KiB"));
+  EXPECT_TRUE(has("cores", "0 3"));
+  EXPECT_TRUE(has("app.echo_port", "7"));
+}
+
 // A field without a key cannot be configured. Sizes tell of a new field; then give it a key in
 // config/schema.cc.
 TEST(Schema, HasAKeyForEveryField) {
@@ -111,6 +128,7 @@ TEST(Schema, HasAKeyForEveryField) {
   EXPECT_EQ(sizeof(IpOptions), 48u);
   EXPECT_EQ(sizeof(UdpOptions), 8u);
   EXPECT_EQ(sizeof(PoolConfig), 16u);
+  EXPECT_EQ(sizeof(TelemetryConfig), 40u);
 }
 
 TEST(Schema, NamesAndDocumentsEveryKeyOnce) {

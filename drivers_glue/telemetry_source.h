@@ -1,0 +1,38 @@
+// What telemetry, metrics and captures may ask of a Runtime.
+#pragma once
+
+#include <cstddef>
+#include <functional>
+#include <memory>
+#include <span>
+#include <string>
+#include <utility>
+#include <vector>
+
+#include "pollux/drivers_glue/counters_text.h"
+#include "pollux/drivers_glue/polling_core.h"
+#include "pollux/drivers_glue/port.h"
+
+namespace pollux {
+
+/// Key and value as the configuration file says them.
+using ConfigListing = std::vector<std::pair<std::string, std::string>>;
+
+/// Implemented by Runtime. Called from threads that are no polling cores, any number at a time.
+class TelemetrySource {
+ public:
+  virtual std::size_t core_count() const noexcept = 0;
+  /// Runs `f` on a core between two turns, or while nothing polls, and waits for it. `f` must not throw.
+  /// False, and nothing was run, when that core's stack is gone.
+  virtual bool on_core(std::size_t core, const std::function<void(PollingCore&)>& f) const = 0;
+  virtual std::vector<CoreReport> core_reports() const = 0;
+  virtual std::span<const std::unique_ptr<Port>> port_list() const noexcept = 0;
+  virtual ConfigListing config_listing() const = 0;
+  /// Begins a drain, as SIGTERM does, that lasts at most `timeout`.
+  virtual void drain_within(Duration timeout) noexcept = 0;
+
+ protected:
+  ~TelemetrySource() = default;
+};
+
+}  // namespace pollux
