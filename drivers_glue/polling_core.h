@@ -90,7 +90,7 @@ class PollingCore {
 
   /// Core: for questions between two turns; nullptr once it has ended.
   Stack* stack() noexcept { return stack_.get(); }
-  CoreLoop<PortQueue>* loop() noexcept { return loop_.get(); }
+  CoreLoop<SteeredPort>* loop() noexcept { return loop_.get(); }
 
   Mailbox& mailbox() noexcept { return mailbox_; }
   bool is_finished() const noexcept { return finished_; }

@@ -12,6 +12,7 @@
 #include <vector>
 
 #include "pollux/base/check.h"
+#include "pollux/drivers_glue/capture.h"
 #include "pollux/drivers_glue/check_config.h"
 #include "pollux/drivers_glue/control.h"
 #include "pollux/drivers_glue/counters_text.h"
@@ -73,6 +74,7 @@ struct Runtime::Impl final : TelemetrySource {
     const std::lock_guard lock(phase_mutex);
     return listing;
   }
+  std::unique_ptr<Capture>& capture() noexcept override { return active_capture; }
   void drain_within(Duration timeout) noexcept override;
 
   const Config config;
@@ -91,6 +93,7 @@ struct Runtime::Impl final : TelemetrySource {
   mutable std::mutex phase_mutex;  // held while cores are asked for something, so that none leaves meanwhile
   Phase phase = Phase::built;
   // Last: they ask all of the above.
+  std::unique_ptr<Capture> active_capture;
   std::optional<Telemetry> telemetry;
   std::optional<MetricsHttp> metrics_http;
 };

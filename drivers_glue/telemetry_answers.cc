@@ -12,6 +12,7 @@
 #include <fstream>
 
 #include "pollux/drivers_glue/log.h"
+#include "pollux/drivers_glue/telemetry_capture.h"
 #include "pollux/drivers_glue/telemetry_connections.h"
 
 namespace pollux {
@@ -235,6 +236,11 @@ constexpr std::array commands = {
                      memory},
     TelemetryCommand{"/pollux/config", "The configuration in force. No parameters", config},
     TelemetryCommand{"/pollux/log_level", "Says, and with a parameter sets, the log level", level},
+    TelemetryCommand{"/pollux/capture", "How the present or last capture does. No parameters", answer_capture},
+    TelemetryCommand{"/pollux/capture/start",
+                     "Captures packets: file=PATH [count=N|filter=PCAP|seconds=N|snap_length=N|points=rx+tx+drop]",
+                     answer_capture_start},
+    TelemetryCommand{"/pollux/capture/stop", "Ends the capture. No parameters", answer_capture_stop},
     TelemetryCommand{"/pollux/drain", "Stops accepting, resets what is open after timeout_ms=N, and ends",
                      drain},
 };

@@ -15,6 +15,8 @@
 
 namespace pollux {
 
+class Capture;
+
 /// Key and value as the configuration file says them.
 using ConfigListing = std::vector<std::pair<std::string, std::string>>;
 
@@ -28,6 +30,8 @@ class TelemetrySource {
   virtual std::vector<CoreReport> core_reports() const = 0;
   virtual std::span<const std::unique_ptr<Port>> port_list() const noexcept = 0;
   virtual ConfigListing config_listing() const = 0;
+  /// The capture that runs, or ran last; empty before the first. Only for one thread at a time (telemetry's).
+  virtual std::unique_ptr<Capture>& capture() noexcept = 0;
   /// Begins a drain, as SIGTERM does, that lasts at most `timeout`.
   virtual void drain_within(Duration timeout) noexcept = 0;
 
