@@ -169,6 +169,13 @@ Section telemetry_section(TelemetryConfig& telemetry) {
   Section s;
   s.boolean("socket", telemetry.socket,
             "Answer dpdk-telemetry.py and l4ctl on DPDK's telemetry socket, in /run/dpdk/<file_prefix>");
+  s.integer("flight_records", telemetry.flight_records, 0, 1'048'576,
+            "Last events (states, losses, resets, drops) kept per core, 24 octets each: 0 or a power of two");
+  s.rule("flight_records", [&telemetry]() -> std::optional<std::string> {
+    const std::uint32_t n = telemetry.flight_records;
+    if ((n & (n - 1)) == 0) return std::nullopt;
+    return fmt::format("expected 0 or a power of two, found {}", n);
+  });
   s.text("metrics", telemetry.metrics, "an address and a port, or nothing",
          "Kernel address where Prometheus scrapes /metrics, like 127.0.0.1:9464; empty: nowhere");
   return s;

@@ -53,6 +53,7 @@ struct EalConfig {
 
 struct TelemetryConfig {
   bool socket = true;   ///< DPDK's telemetry socket answers commands under /pollux/
+  std::uint32_t flight_records = 4096;  ///< last events kept per core; 0 or a power of two
   std::string metrics;  ///< kernel address and port where Prometheus may scrape; empty: nowhere
 };
 

@@ -13,7 +13,7 @@ namespace {
 
 /// Turns that may follow the last one to get RSTs and last ACKs out, when the port does not take them sooner.
 constexpr int farewell_turns_max = 10'000;
-constexpr Duration pool_look_period = Duration::from_ms(10);
+constexpr Duration look_period = Duration::from_ms(10);
 
 void sleep_for(Duration duration) noexcept {
   const timespec ts = {static_cast<std::time_t>(duration.ns() / 1'000'000'000),
@@ -126,7 +126,13 @@ void PollingCore::set_up() {
   for (const auto& setup : callbacks_->setup) setup(*stack_);
   const TimePoint now = clock_.now();
   for (const auto& tick : callbacks_->ticks) loop_->add_tick(tick.period, tick.call, now);
-  loop_->add_tick(pool_look_period, [this](Stack&, TimePoint) { note_pool_use(); }, now);
+  loop_->add_tick(
+      look_period,
+      [this](Stack&, TimePoint at) {
+        note_pool_use();
+        note_drops(at);
+      },
+      now);
 }
 
 void PollingCore::note_pool_use() noexcept {

@@ -15,6 +15,7 @@
 #include "pollux/drivers_glue/core_loop.h"
 #include "pollux/drivers_glue/pools.h"
 #include "pollux/drivers_glue/port.h"
+#include "pollux/drivers_glue/telemetry_drops.h"
 #include "pollux/drivers_glue/steered_port.h"
 
 namespace pollux {
@@ -112,6 +113,7 @@ class PollingCore {
   void help_others() noexcept;
   void tear_down() noexcept;
   void note_pool_use() noexcept;
+  void note_drops(TimePoint now) noexcept { drop_watch_.look(stack_->counters(), stack_->flight(), now); }
 
   CorePlan plan_;
   PacketPool pool_;
@@ -125,6 +127,7 @@ class PollingCore {
   TimePoint drain_deadline_ = TimePoint::never();
   bool draining_ = false;
   bool released_ = false;
+  DropWatch drop_watch_;
   std::uint32_t packets_free_min_;
   std::uint32_t clones_free_min_;
   CoreSnapshot last_;  // taken when the stack went

@@ -12,6 +12,7 @@
 #include <vector>
 
 #include "pollux/base/check.h"
+#include "pollux/base/check_hook.h"
 #include "pollux/drivers_glue/capture.h"
 #include "pollux/drivers_glue/check_config.h"
 #include "pollux/drivers_glue/control.h"
@@ -27,6 +28,7 @@
 #include "pollux/drivers_glue/random.h"
 #include "pollux/drivers_glue/steering.h"
 #include "pollux/drivers_glue/telemetry.h"
+#include "pollux/drivers_glue/telemetry_flight.h"
 
 namespace pollux {
 namespace {
@@ -46,6 +48,7 @@ struct Runtime::Impl final : TelemetrySource {
   enum class Phase : std::uint8_t { built, running, stopped };
 
   explicit Impl(const Config& config_);
+  ~Impl() { set_check_hook(nullptr); }
   void open_ports();
   void make_pools();
   void start_ports();
@@ -74,6 +77,10 @@ struct Runtime::Impl final : TelemetrySource {
     const std::lock_guard lock(phase_mutex);
     return listing;
   }
+  /// After a failed CHECK, on whatever thread: what each core did last. The others may go on writing meanwhile.
+  static void write_flights() noexcept;
+  static inline Impl* failing = nullptr;
+
   std::unique_ptr<Capture>& capture() noexcept override { return active_capture; }
   void drain_within(Duration timeout) noexcept override;
 
@@ -104,6 +111,8 @@ Runtime::Impl::Impl(const Config& config_) : config(checked(config_)), eal(confi
   make_steering();
   start_ports();
   build_cores();
+  failing = this;
+  set_check_hook(write_flights);
   if (config.telemetry.socket) telemetry.emplace(*this);
   if (config.telemetry.metrics.empty()) return;
   metrics_http.emplace(config.telemetry.metrics, [this] { return metrics(); });
@@ -189,7 +198,8 @@ CorePlan Runtime::Impl::plan_of(std::size_t core, const StackSecrets& secrets) {
   }
   plan.routes = config.routes;
   plan.stack = {
-      .ip = config.ip, .tcp = config.tcp, .udp = config.udp, .secrets = secrets, .seed = random_u64()};
+      .ip = config.ip, .tcp = config.tcp, .udp = config.udp, .secrets = secrets,
+                .flight_records = config.telemetry.flight_records, .seed = random_u64()};
   plan.idle = {config.idle, config.idle_polls, Duration::from_us(config.idle_sleep_us_max)};
   return plan;
 }
@@ -256,6 +266,11 @@ void Runtime::Impl::release_cores() {
   }
   for (auto& core : cores) core->count_pools();
   phase = Phase::stopped;
+}
+
+void Runtime::Impl::write_flights() noexcept {
+  for (std::size_t i = 0; i < failing->cores.size(); ++i)
+    if (Stack* stack = failing->cores[i]->stack()) write_flight(stack->flight(), i);
 }
 
 void Runtime::Impl::drain_within(Duration timeout) noexcept {

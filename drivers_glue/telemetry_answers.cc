@@ -14,6 +14,7 @@
 #include "pollux/drivers_glue/log.h"
 #include "pollux/drivers_glue/telemetry_capture.h"
 #include "pollux/drivers_glue/telemetry_connections.h"
+#include "pollux/drivers_glue/telemetry_flight.h"
 
 namespace pollux {
 namespace {
@@ -236,6 +237,8 @@ constexpr std::array commands = {
                      memory},
     TelemetryCommand{"/pollux/config", "The configuration in force. No parameters", config},
     TelemetryCommand{"/pollux/log_level", "Says, and with a parameter sets, the log level", level},
+    TelemetryCommand{"/pollux/events", "Last events of a core. Parameters: core=N, connection=ID, last=N (100)",
+                     answer_events},
     TelemetryCommand{"/pollux/capture", "How the present or last capture does. No parameters", answer_capture},
     TelemetryCommand{"/pollux/capture/start",
                      "Captures packets: file=PATH [count=N|filter=PCAP|seconds=N|snap_length=N|points=rx+tx+drop]",

@@ -23,14 +23,16 @@ std::int64_t clock_ns(clockid_t clock) noexcept {
 }
 
 /// The line in `out`, without a newline; returns its length. Neither allocates nor fails.
-std::size_t format_line(const FlightRecord& r, std::size_t core, std::int64_t to_unix, std::array<char, line_max>& out) noexcept {
+std::size_t format_line(const FlightRecord& r, std::size_t core, std::int64_t to_unix,
+                        std::array<char, line_max>& out) noexcept {
   const std::int64_t at = r.at.ns() + to_unix;
   const std::time_t second = at / ns_per_s;
   std::tm utc{};
   gmtime_r(&second, &utc);
   std::size_t n = std::strftime(out.data(), out.size(), "%Y-%m-%d %H:%M:%S", &utc);
   const auto add = [&](auto format, const auto&... values) {
-    n += std::min(fmt::format_to_n(out.data() + n, out.size() - n, fmt::runtime(format), values...).size, out.size() - n);
+    n += std::min(fmt::format_to_n(out.data() + n, out.size() - n, fmt::runtime(format), values...).size,
+                  out.size() - n);
   };
   add(".{:06} ", at % ns_per_s / 1000);
   if (r.connection.generation != 0) add("{}/{}/{} ", core, r.connection.index, r.connection.generation);
@@ -84,11 +86,13 @@ void write_flight(const FlightRecorder& recorder, std::size_t core) noexcept {
     // There is nobody to tell if standard error does not take it.
     [[maybe_unused]] const auto n = write(STDERR_FILENO, line.data(), std::min(length, line_max - 1) + 1);
   };
-  write_line(fmt::format_to_n(line.data(), line_max, "flight recorder of core {}, last {} of {} events:", core,
+  write_line(fmt::format_to_n(line.data(), line_max,
+                              "flight recorder of core {}, last {} of {} events:", core,
                               std::min(recorder.count() - recorder.first(), written_max), recorder.count())
                  .size);
   const std::int64_t to_unix = to_unix_ns();
-  for (std::uint64_t i = std::max(recorder.first(), recorder.count() - std::min(recorder.count(), written_max));
+  for (std::uint64_t i =
+           std::max(recorder.first(), recorder.count() - std::min(recorder.count(), written_max));
        i < recorder.count(); ++i)
     write_line(format_line(recorder[i], core, to_unix, line));
 }

@@ -9,8 +9,8 @@
 
 namespace pollux {
 
-/// "2026-01-31 08:21:33.123456 0/17/3 state ESTABLISHED": UTC, connection, what. `to_unix_ns` is the difference between the
-/// wall clock and the records'.
+/// "2026-01-31 08:21:33.123456 0/17/3 state ESTABLISHED": UTC, connection, what. `to_unix_ns` is the
+/// difference between the wall clock and the records'.
 std::string flight_line(const FlightRecord& record, std::size_t core, std::int64_t to_unix_ns);
 /// The difference now, for clocks like CoreClock.
 std::int64_t to_unix_ns() noexcept;
@@ -19,14 +19,5 @@ TelemetryDict answer_events(TelemetrySource& source, TelemetryParameters& parame
 
 /// Writes the last records of a core to standard error, without allocating. For CHECK failures.
 void write_flight(const FlightRecorder& recorder, std::size_t core) noexcept;
-
-/// Turns drops that were counted since its last look into records, one for each reason.
-class DropWatch {
- public:
-  void look(const Counters& counters, FlightRecorder& recorder, TimePoint now) noexcept;
-
- private:
-  Counters seen_;
-};
 
 }  // namespace pollux

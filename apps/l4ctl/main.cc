@@ -164,6 +164,15 @@ void declare_show(CLI::App& cli, Arguments& a, Action& action) {
   add("connection", "all about one connection", simple("/pollux/connection", plain))
       ->add_option("id", a.name, "as show connections says it")
       ->required();
+  auto* events =
+      add("events", "last events of a core or connection", simple("/pollux/events", [](const Json& answer) {
+            std::string text;
+            for (const auto& [number, line] : answer["events"].items()) text += cell(line) + "\n";
+            return text;
+          }));
+  add_filter(*events, a, "--core", "core", "one core's; else core 0's");
+  add_filter(*events, a, "--connection", "connection", "one connection's");
+  add_filter(*events, a, "--last", "last", "so many; 100");
   add_filter(*add("listeners", "listening sockets (ss -ltu)", show_listeners), a, "--core", "core",
              "one core's; else core 0's");
   auto* neighbors =
@@ -192,7 +201,8 @@ void declare_actions(CLI::App& cli, Arguments& a, Action& action) {
                       a.filter = {{"timeout_ms", std::to_string(a.timeout_ms)}};
                       action = simple("/pollux/drain", plain);
                     });
-  drain->add_option("--timeout-ms", a.timeout_ms, "reset what is open after this long")->capture_default_str();
+  drain->add_option("--timeout-ms", a.timeout_ms, "reset what is open after this long")
+      ->capture_default_str();
   auto* ask = cli.add_subcommand("ask", "any command of the telemetry socket, as JSON")->callback([&] {
     action = [](TelemetryClient& client, const Arguments& given) {
       fmt::print("{}\n", client.ask(given.name).dump(1));
@@ -207,7 +217,8 @@ void declare_actions(CLI::App& cli, Arguments& a, Action& action) {
   take->add_option("-c,--count", a.count, "end after so many packets")->check(CLI::Range(1, 1'000'000'000));
   take->add_option("--seconds", a.seconds, "end after so long; 1 h when not given")
       ->check(CLI::Range(1, 604'800));
-  take->add_option("-s,--snap-length", a.snap_length, "octets kept of a packet")->capture_default_str()
+  take->add_option("-s,--snap-length", a.snap_length, "octets kept of a packet")
+      ->capture_default_str()
       ->check(CLI::Range(1, 16'384));
   take->add_option("--points", a.points, "where: any of rx, tx, drop, joined by +")->capture_default_str();
 }

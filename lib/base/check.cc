@@ -1,10 +1,19 @@
 #include "pollux/base/check.h"
 
+#include "pollux/base/check_hook.h"
+
 #include <cstdarg>
 #include <cstdio>
 #include <cstdlib>
 
-namespace pollux::internal {
+namespace pollux {
+namespace {
+void (*check_hook)() noexcept = nullptr;
+}
+
+void set_check_hook(void (*hook)() noexcept) noexcept { check_hook = hook; }
+
+namespace internal {
 
 void check_failed(const char* file, int line, const char* expression, const char* format, ...) noexcept {
   std::fprintf(stderr, "%s:%d: CHECK(%s) failed: ", file, line, expression);
@@ -13,7 +22,12 @@ void check_failed(const char* file, int line, const char* expression, const char
   std::vfprintf(stderr, format, args);
   va_end(args);
   std::fputc('\n', stderr);
+  std::fflush(stderr);
+  auto* const hook = check_hook;
+  check_hook = nullptr;  // a CHECK that fails in the hook only aborts
+  if (hook != nullptr) hook();
   std::abort();
 }
 
-}  // namespace pollux::internal
+}  // namespace internal
+}  // namespace pollux

@@ -1,5 +1,7 @@
 #include "pollux/stack/stack.h"
 
+#include <bit>
+
 #include "pollux/wire/ipv4.h"
 
 namespace pollux {
@@ -9,6 +11,9 @@ Result<std::unique_ptr<Stack>> Stack::create(const StackOptions& options, Packet
   // Headers go in front of a payload in one mbuf: Ethernet, IP and TCP with every option.
   constexpr std::uint32_t headers_max = 14 + 20 + 60;
   static_assert(RTE_PKTMBUF_HEADROOM >= headers_max);
+  if (options.flight_records != 0 && !std::has_single_bit(options.flight_records))
+    return failure(ErrorCode::invalid_argument, "flight_records: expected 0 or a power of two, found " +
+                                                    std::to_string(options.flight_records));
   constexpr std::uint32_t room_min = 256;  // SendQueue::copy_max
   if (pool.room() < room_min)
     return failure(ErrorCode::invalid_argument, "packet pool: mbufs hold " + std::to_string(pool.room()) +
@@ -19,9 +24,10 @@ Result<std::unique_ptr<Stack>> Stack::create(const StackOptions& options, Packet
 Stack::Stack(const StackOptions& options, PacketPool pool, TimePoint now)
     : pool_(pool),
       rng_(options.seed),
+      flight_(options.flight_records),
       ip_(options.ip, pool, counters_, rng_),
       udp_(options.udp, ip_, pool, counters_, rng_),
-      tcp_(options.tcp, options.secrets, ip_, pool, counters_, rng_, now) {}
+      tcp_(options.tcp, options.secrets, ip_, pool, counters_, rng_, flight_, now) {}
 
 Stack::~Stack() = default;
 

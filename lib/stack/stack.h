@@ -29,6 +29,7 @@ struct StackOptions {
   TcpOptions tcp;
   UdpOptions udp;
   StackSecrets secrets;
+  std::uint32_t flight_records = 1024;  ///< last events that are kept (base/flight_recorder.h): 0 or a power of two
   std::uint64_t seed = 1;      ///< of the stack's one random generator (ports, ids, jitter): a run replays from it
 };
 
@@ -65,6 +66,7 @@ class Stack {
   Ip& ip() noexcept { return ip_; }
   PacketPool& pool() noexcept { return pool_; }
   const Counters& counters() const noexcept { return counters_; }
+  FlightRecorder& flight() noexcept { return flight_; }
 
   /// Stops accepting connections (SYNs are dropped and counted) and closes listeners' half-open ones.
   void start_drain() noexcept { tcp_.start_drain(); }
@@ -80,6 +82,7 @@ class Stack {
   PacketPool pool_;
   Counters counters_;
   Rng rng_;
+  FlightRecorder flight_;
   Ip ip_;
   Udp udp_;
   Tcp tcp_;

@@ -123,7 +123,7 @@ void Tcp::sample_rtt(Tcb& tcb, const Segment& seg, const Delivery& delivery) noe
 void Tcp::our_fin_acknowledged(Tcb& tcb) noexcept {
   switch (tcb.state) {
     case TcpState::fin_wait_1:
-      tcb.state = TcpState::fin_wait_2;
+      enter(tcb, TcpState::fin_wait_2);
       // RFC 9293 lets FIN-WAIT-2 last for ever; once the application has let go, nobody would end it.
       if (tcb.is.app_closed) set_deadline(tcb, tcb.idle_deadline, now_ + options_.fin_wait_2_max);
       break;

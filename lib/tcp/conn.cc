@@ -186,10 +186,10 @@ void Tcp::shutdown_send(Tcb& tcb) noexcept {
       tcb.is.fin_queued = true;  // queued until ESTABLISHED
       return;
     case TcpState::established:
-      tcb.state = TcpState::fin_wait_1;
+      enter(tcb, TcpState::fin_wait_1);
       break;
     case TcpState::close_wait:
-      tcb.state = TcpState::last_ack;
+      enter(tcb, TcpState::last_ack);
       break;
     default:
       return;

@@ -243,13 +243,13 @@ DropReason Tcp::process_fin(Tcb& tcb) noexcept {
   mark_dirty(tcb);
   switch (tcb.state) {  // RFC 9293 3.10.7.4 eighth
     case TcpState::established:
-      tcb.state = TcpState::close_wait;
+      enter(tcb, TcpState::close_wait);
       break;
     case TcpState::fin_wait_1:
-      tcb.state = TcpState::closing;
+      enter(tcb, TcpState::closing);
       break;
     case TcpState::fin_wait_2:
-      tcb.state = TcpState::time_wait;
+      enter(tcb, TcpState::time_wait);
       break;
     default:
       return DropReason::none;

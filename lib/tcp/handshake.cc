@@ -65,7 +65,7 @@ Tcb* Tcp::accept(Listener& listener, const FlowKey& key, std::uint32_t hash, con
   ++listener.half_open;
   tcb->listener = listeners_.handle(listeners_.index_of(listener));
   tcb->route = route;
-  tcb->state = TcpState::syn_received;
+  enter(*tcb, TcpState::syn_received);
   counters_.add(Counter::tcp_passive_opens);
   return tcb;
 }
@@ -195,7 +195,7 @@ DropReason Tcp::input_syn_sent(Tcb& tcb, Segment& seg, const TcpOptionValues& op
   apply_syn_options(tcb, seg, options);
   if (!has_ack) {
     // Simultaneous open (MUST-10): send SYN-ACK for the same SYN.
-    tcb.state = TcpState::syn_received;
+    enter(tcb, TcpState::syn_received);
     tcb.snd.nxt = tcb.snd.una;
     mark_dirty(tcb);
     return DropReason::none;

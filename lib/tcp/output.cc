@@ -118,6 +118,7 @@ Tcp::Output Tcp::send_tail_probe(Tcb& tcb) noexcept {
   const Output result = new_data ? send_new(tcb, length, fin) : retransmit(tcb, tcb.board.last());
   if (result != Output::done) return result;
   counters_.add(Counter::tcp_loss_probes);
+  note(tcb, FlightEvent::tail_probe, 0, static_cast<std::uint32_t>(tcb.snd.nxt - tcb.snd.iss));
   loss.probe_sent = true;
   loss.probe_was_retransmission = !new_data;
   loss.probe_end = tcb.snd.nxt;
@@ -213,6 +214,7 @@ Tcp::Output Tcp::send_segment(Tcb& tcb, SeqNum seq, std::uint32_t length, bool f
   const SeqNum end = seq + length + (fin ? 1u : 0u);
   if (seq.before(tcb.snd.max)) {
     counters_.add(Counter::tcp_retrans_segs);
+    note(tcb, FlightEvent::retransmission, 0, static_cast<std::uint32_t>(seq - tcb.snd.iss));
   } else {
     counters_.add(Counter::tcp_out_segs);
     counters_.add(Counter::tcp_out_bytes, length);
@@ -364,6 +366,7 @@ void Tcp::send_reset(Tcb& tcb) noexcept {
       return;
   }
   counters_.add(Counter::tcp_out_rsts);
+  note(tcb, FlightEvent::reset_sent);
   send_bare({.key = tcb.key, .seq = tcb.snd.max, .ack = tcb.rcv.nxt, .flags = {TcpFlags::rst | TcpFlags::ack},
              .ttl = tcb.options->ttl, .tos = tcb.tos},
             tcb.route);

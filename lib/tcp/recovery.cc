@@ -18,6 +18,7 @@ void Tcp::update_recovery(Tcb& tcb, AckEvent& event) noexcept {
     }
     loss.mode = RecoveryMode::open;
     loss.dup_acks = 0;
+    note(tcb, FlightEvent::recovered);
   }
   if (loss.recover_valid && loss.mode == RecoveryMode::open && tcb.snd.una.after(loss.recover + 1))
     loss.recover_valid = false;
@@ -93,6 +94,7 @@ bool Tcp::detect_loss_by_duplicates(Tcb& tcb, AckEvent& event) noexcept {
 void Tcp::enter_recovery(Tcb& tcb, const AckEvent& event) noexcept {
   LossRecovery& loss = tcb.loss;
   counters_.add(Counter::tcp_fast_retrans);
+  note(tcb, FlightEvent::fast_recovery, 0, tcb.board.lost());
   loss.mode = RecoveryMode::recovery;
   loss.recover = tcb.snd.max;
   loss.recover_valid = true;

@@ -51,7 +51,7 @@ Result<void> check_options(const TcpOptions& o) {
 }
 
 Tcp::Tcp(const TcpOptions& options, const TcpSecrets& secrets, Ip& ip, PacketPool pool, Counters& counters, Rng& rng,
-         TimePoint now)
+         FlightRecorder& flight, TimePoint now)
     : options_(options),
       secrets_(secrets),
       cookies_(secrets.syn_cookie_key),
@@ -59,6 +59,7 @@ Tcp::Tcp(const TcpOptions& options, const TcpSecrets& secrets, Ip& ip, PacketPoo
       pool_(pool),
       counters_(counters),
       rng_(rng),
+      flight_(flight),
       now_(now),
       now_ms_(static_cast<std::uint32_t>(now.ms())),
       tcbs_(options.connections_max),
@@ -147,7 +148,7 @@ Result<TcpConn> Tcp::connect(const TcpConnectOptions& options, TcpHandler& handl
   Tcb* tcb = create(key, key.hash(secrets_.flow_hash_seed), handler, **conn);
   if (tcb == nullptr) return failure(ErrorCode::limit_reached, what + "tcp.connections_max connections are open");
   tcb->route = route;
-  tcb->state = TcpState::syn_sent;
+  enter(*tcb, TcpState::syn_sent);
   tcb->is.active_open = true;
   tcb->is.timestamps = (*conn)->timestamps;        // offered; the SYN's answer decides
   tcb->is.window_scaling = (*conn)->window_scaling;
@@ -244,7 +245,7 @@ std::uint32_t Tcp::initial_window(const Tcb& tcb) const noexcept {
 
 void Tcp::established(Tcb& tcb) noexcept {
   leave_half_open(tcb);
-  tcb.state = TcpState::established;
+  enter(tcb, TcpState::established);
   if (tcb.retries != 0) tcb.rtt.note_lost_syn();
   tcb.retries = tcb.backoff = 0;
   // RFC 6298 5.7: after a lost SYN the first data segments start from an RTO of 3 s unless a sample came.
@@ -259,7 +260,7 @@ void Tcp::established(Tcb& tcb) noexcept {
   tcb.is.connected = true;
   arm_keepalive(tcb);
   tcb.handler->on_connected(handle_of(tcb));
-  if (tcb.state == TcpState::established && tcb.is.fin_queued) tcb.state = TcpState::fin_wait_1;
+  if (tcb.state == TcpState::established && tcb.is.fin_queued) enter(tcb, TcpState::fin_wait_1);
   if (tcb.queue.size() != 0 || tcb.is.fin_queued) mark_dirty(tcb);
 }
 
@@ -281,6 +282,7 @@ void Tcp::finish(Tcb& tcb, CloseReason reason) noexcept {
   if (!tcb.is.connected) counters_.add(Counter::tcp_attempt_fails);
   const bool told = tcb.is.active_open || tcb.is.connected;  // a passive half-open one was never shown
   tcb.state = TcpState::closed;
+  note(tcb, FlightEvent::closed, static_cast<std::uint8_t>(reason));
   if (told) tcb.handler->on_closed(handle_of(tcb), reason);
   tcb.is.defunct = true;
   ++defunct_count_;

@@ -8,6 +8,7 @@
 #include <vector>
 
 #include "pollux/base/counters.h"
+#include "pollux/base/flight_recorder.h"
 #include "pollux/base/hash_index.h"
 #include "pollux/base/result.h"
 #include "pollux/base/rng.h"
@@ -44,7 +45,7 @@ Result<void> check_options(const TcpOptions& options);
 class Tcp {
  public:
   Tcp(const TcpOptions& options, const TcpSecrets& secrets, Ip& ip, PacketPool pool, Counters& counters, Rng& rng,
-      TimePoint now);
+      FlightRecorder& flight, TimePoint now);
   ~Tcp();
   Tcp(const Tcp&) = delete;
   Tcp& operator=(const Tcp&) = delete;
@@ -148,6 +149,15 @@ class Tcp {
   void abort(SlabHandle handle, CloseReason reason) noexcept;
   std::uint32_t send_space(const Tcb& tcb) const noexcept;
   void close_listener(SlabHandle handle) noexcept;
+
+  // What the flight recorder is told
+  void note(const Tcb& tcb, FlightEvent event, std::uint8_t code = 0, std::uint32_t detail = 0) noexcept {
+    flight_.record({now_, tcbs_.handle(tcbs_.index_of(tcb)), detail, event, code});
+  }
+  void enter(Tcb& tcb, TcpState state) noexcept {
+    tcb.state = state;
+    note(tcb, FlightEvent::state, static_cast<std::uint8_t>(state));
+  }
 
   // info.cc
   TcpInfo info(const Tcb& tcb) const noexcept;
@@ -274,6 +284,7 @@ class Tcp {
   PacketPool pool_;
   Counters& counters_;
   Rng& rng_;
+  FlightRecorder& flight_;
   TimePoint now_;
   std::uint32_t now_ms_;
 

@@ -170,6 +170,7 @@ void Tcp::on_retransmission_timeout(Tcb& tcb) noexcept {
     tcb.is.probe_due = true;
   } else {
     counters_.add(Counter::tcp_timeouts);
+    note(tcb, FlightEvent::timeout, tcb.retries);
     if (tcb.synchronized()) {
       LossRecovery& loss = tcb.loss;
       tcb.cc.on_timeout({.in_flight = tcb.board.outstanding(), .now = now_}, tcb.retries == 1);

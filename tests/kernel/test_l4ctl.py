@@ -65,6 +65,7 @@ class L4ctl(harness.ServerTest):
                                     (("xstats",), r"rx_good_packets +\d+"),
                                     (("connections", "--remote-port", str(port)),
                                      rf"established +0 +0 +{STACK}:7 +{KERNEL}:{port} +\d+ +\d+ +0 +0/\d+/\d+"),
+                                    (("events", "--last", "3"), r"^20\d\d-.* 0/\d+/\d+ state ESTABLISHED$"),
                                     (("listeners",), r"tcp +0\.0\.0\.0:80 +0 +4096"),
                                     (("listeners",), r"udp +0\.0\.0\.0:19"),
                                     (("neighbors",), f"{KERNEL} "),

@@ -4,6 +4,7 @@ import os
 import re
 import socket
 import subprocess
+import time
 
 import harness
 from harness import KERNEL, STACK, command, connect
@@ -141,6 +142,25 @@ class Telemetry(harness.ServerTest):
         self.assertGreater(memory["process_resident_bytes"], 1 << 20)
         self.assertEqual((config["tcp/nagle"], config["ports/0/addresses"], config["app/http_port"]),
                          ("true", f"{STACK}/24", "80"))
+
+    def test_events_tell_the_life_of_a_connection_and_drops(self):
+        with connect(7) as s:
+            s.sendall(b"x")
+            harness.read_exactly(s, 1)
+            name = next(iter(ask(f"/pollux/connections,remote_port={port_of(s)}")["connections"]))
+        with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as s:
+            s.sendto(b"x", (STACK, 4000))
+        self.server.assert_idle()
+        lines = list(ask(f"/pollux/events,connection={name}")["events"].values())
+        self.assertEqual([line.split(" ", 3)[3] for line in lines],
+                         ["state SYN-RECEIVED", "state ESTABLISHED", "state CLOSE-WAIT", "state LAST-ACK", "closed: normal"])
+        self.assertRegex(lines[0], rf"^20\d\d-\d\d-\d\d \d\d:\d\d:\d\d\.\d{{6}} {name} state")
+        when = time.mktime(time.strptime(lines[0][:19], "%Y-%m-%d %H:%M:%S")) - time.timezone
+        self.assertLess(abs(time.time() - when), 60)
+
+        def dropped():
+            return any("dropped 1 x udp_no_socket" in line for line in ask("/pollux/events,last=5")["events"].values())
+        harness.wait_until(dropped, 5, "the drop among the events")
 
     def test_sets_the_log_level(self):
         self.assertEqual(ask("/pollux/log_level"), {"log_level": "info"})

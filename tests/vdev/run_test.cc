@@ -14,6 +14,7 @@
 #include "child.h"
 #include "echo_app.h"
 #include "kernel_socket.h"
+#include "pollux/base/check.h"
 #include "pollux/drivers_glue/runtime.h"
 
 namespace pollux {
@@ -301,6 +302,29 @@ TEST(Callbacks, ExceptionsEndTheRunAndComeOutOfIt) {
 }
 
 // net_null's receive side never runs dry: a flood.
+TEST(FlightRecorder, IsWrittenWhenACheckFails) {
+  const auto result = test::in_child([] {
+    Runtime runtime(tap_config());
+    EchoApp app;
+    runtime.on_each_core([&](Stack& stack) { app.open(stack); });
+    std::atomic<bool> fail = false;
+    runtime.on_each_core_tick(Duration::from_ms(1), [&](Stack&, TimePoint) { POLLUX_CHECK(!fail, "on purpose"); });
+    run_with_peer(runtime, [&] {
+      KernelSocket tcp(SOCK_STREAM, 7);
+      expect_tcp_echo(tcp, "hello");
+      fail = true;
+      std::this_thread::sleep_for(10s);
+    });
+  });
+  EXPECT_EQ(result.exit_code, 128 + SIGABRT) << result.output;
+  const auto check = result.output.find("CHECK(!fail) failed: on purpose");
+  const auto recorder = result.output.find("flight recorder of core 0, last 2 of 2 events:");
+  EXPECT_NE(check, std::string::npos) << result.output;
+  EXPECT_NE(recorder, std::string::npos) << result.output;
+  EXPECT_LT(check, recorder);
+  EXPECT_NE(result.output.find("0/0/1 state ESTABLISHED\n"), std::string::npos) << result.output;
+}
+
 TEST(Flood, DoesNotKeepTheLoopFromStopping) {
   expect_in_child([] {
     Runtime runtime(device_config("net_null0"));
