@@ -195,11 +195,16 @@ Section config_section(Config& config) {
   s.section("eal", eal_section(config.eal), "How DPDK's environment abstraction layer starts");
   s.choice<IdlePolicy>(
       "idle", config.idle,
-      {{"spin", IdlePolicy::spin}, {"pause", IdlePolicy::pause}, {"sleep", IdlePolicy::sleep}},
-      "Between polls that find nothing: spin, pause the CPU for a moment, or after idle_polls of them sleep");
+      {{"spin", IdlePolicy::spin},
+       {"pause", IdlePolicy::pause},
+       {"adaptive", IdlePolicy::adaptive},
+       {"sleep", IdlePolicy::sleep}},
+      "Between polls that find nothing: spin; pause the CPU for a moment; adaptive: spin, then pause, then wait for a "
+      "packet, a timer or a message; sleep: pause, then sleep for idle_sleep_us_max");
   s.integer("idle_polls", config.idle_polls, 1, 1'000'000'000, "Empty polls before the first sleep");
   s.integer("idle_sleep_us_max", config.idle_sleep_us_max, 1, 100'000,
-            "Microseconds of the longest sleep: added latency");
+            "Microseconds of the longest sleep that a packet does not end, the driver having no receive interrupts: added "
+            "latency");
   s.duration("drain_timeout", config.drain_timeout, 0_s, day,
              "On SIGTERM and SIGINT, time for open connections to finish before they are reset");
   s.section("ip", ip_section(config.ip), "IP, ARP and ICMP");

@@ -35,6 +35,9 @@ struct PoolConfig {
 enum class IdlePolicy : std::uint8_t {
   spin,   ///< never give the CPU up
   pause,  ///< CPU pause instruction between empty polls
+  /// Spin, then pause, then after idle_polls empty polls wait for a packet, a timer or a message. Where a driver has no
+  /// receive interrupts: sleeps that double from 10 us to idle_sleep_us_max.
+  adaptive,
   sleep,  ///< pause, then bounded sleeps (idle_sleep_us_max) after idle_polls empty polls
 };
 
@@ -64,9 +67,9 @@ struct Config {
   bool share_cpus = false;           ///< `cores` may name a CPU more than once: slow, for tests
   PoolConfig pool;
   EalConfig eal;
-  IdlePolicy idle = IdlePolicy::sleep;
+  IdlePolicy idle = IdlePolicy::adaptive;
   std::uint32_t idle_polls = 1000;
-  std::uint32_t idle_sleep_us_max = 100;
+  std::uint32_t idle_sleep_us_max = 1000;
   Duration drain_timeout = Duration::from_s(5);
   IpOptions ip;
   TcpOptions tcp;

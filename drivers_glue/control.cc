@@ -32,8 +32,8 @@ void add_real_time(sigset_t& set) noexcept {
 
 }  // namespace
 
-Mailbox::Mailbox(const std::string& name, int numa_node)
-    : ring_(rte_ring_create(name.c_str(), capacity, numa_node, RING_F_SC_DEQ)) {
+Mailbox::Mailbox(const std::string& name, int numa_node, Doorbell& doorbell)
+    : ring_(rte_ring_create(name.c_str(), capacity, numa_node, RING_F_SC_DEQ)), doorbell_(doorbell) {
   if (ring_ == nullptr)
     throw std::runtime_error(
         fmt::format("mailbox {}: no memory for its ring: {}", name, rte_strerror(rte_errno)));
@@ -42,6 +42,7 @@ Mailbox::Mailbox(const std::string& name, int numa_node)
 void Mailbox::post(Call& message) noexcept {
   // Each waiting thread has one message, so only more than `capacity` threads at once make this wait.
   while (rte_ring_enqueue(ring_.get(), &message) != 0) sched_yield();
+  doorbell_.ring();
 }
 
 void Mailbox::serve_waiting() noexcept {

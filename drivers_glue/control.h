@@ -11,19 +11,23 @@
 #include <string>
 #include <type_traits>
 
+#include "pollux/drivers_glue/doorbell.h"
+
 namespace pollux {
 
 /// Calls from other threads, run by the owning core between two turns. The core's side is one look at a ring.
 class Mailbox {
  public:
-  /// `name` is unique among the process's rings. Throws std::runtime_error when there is no memory.
-  Mailbox(const std::string& name, int numa_node);
+  /// `name` is unique among the process's rings; `doorbell` is the owning core's. Throws std::runtime_error when there
+  /// is no memory.
+  Mailbox(const std::string& name, int numa_node, Doorbell& doorbell);
 
   /// Runs what waits. On the owning core, once per turn.
   void serve() noexcept {
     if (rte_ring_empty(ring_.get()) == 0) [[unlikely]]
       serve_waiting();
   }
+  bool has_waiting() const noexcept { return rte_ring_empty(ring_.get()) == 0; }
   /// Has the owning core run `f()`, which must not throw, and returns when it has. From any other thread;
   /// `while_waiting` is called over and over when that thread has something to serve itself, else nullptr.
   template <typename F>
@@ -53,6 +57,7 @@ class Mailbox {
   void serve_waiting() noexcept;
 
   std::unique_ptr<rte_ring, FreeRing> ring_;
+  Doorbell& doorbell_;
 };
 
 /// Blocks the signals that Runtime handles in the calling thread, and so in every thread it starts; restores

@@ -41,9 +41,10 @@ class InputTap {
 };
 
 struct IdleOptions {
-  IdlePolicy policy = IdlePolicy::sleep;
+  IdlePolicy policy = IdlePolicy::adaptive;
   std::uint32_t polls = 1000;  ///< empty turns before the first sleep
-  Duration sleep_max = Duration::from_us(100);
+  Duration sleep_max = Duration::from_ms(1);
+  bool woken = false;  ///< every port's packets end a sleep, so that it may be long (adaptive)
 };
 
 /// What to do between two turns.
@@ -61,6 +62,11 @@ class CoreLoop {
   static constexpr std::uint32_t turns_without_timers_max = 256;
   /// Sleeps shorter than this cost more than they save.
   static constexpr Duration sleep_min = Duration::from_us(2);
+  /// IdlePolicy::adaptive: empty turns without a pause; the first sleep, each following one twice as long, where packets
+  /// do not end it; the longest where they do.
+  static constexpr std::uint32_t spin_turns = 64;
+  static constexpr Duration sleep_first = Duration::from_us(10);
+  static constexpr Duration woken_sleep_max = Duration::from_ms(500);
 
   using Tick = std::function<void(Stack&, TimePoint now)>;
 
@@ -85,6 +91,7 @@ class CoreLoop {
     counters_.turn_was_busy = busy;
     if (busy) {
       empty_turns_ = 0;
+      next_sleep_ = sleep_first;
     } else {
       ++counters_.idle_turns;
       ++empty_turns_;
@@ -104,11 +111,26 @@ class CoreLoop {
   /// What the idle policy says after a turn at `now`.
   IdleStep idle_step(TimePoint now) noexcept {
     if (empty_turns_ == 0 || idle_.policy == IdlePolicy::spin) return {IdleStep::Kind::spin, {}};
+    if (idle_.policy == IdlePolicy::adaptive && empty_turns_ < std::min(spin_turns, idle_.polls))
+      return {IdleStep::Kind::spin, {}};
     if (idle_.policy == IdlePolicy::pause || empty_turns_ < idle_.polls) return {IdleStep::Kind::pause, {}};
-    const Duration wait = std::min(idle_.sleep_max, next_due() - now);
+    const Duration wait = std::min(sleep_limit(), next_due() - now);
     if (wait < sleep_min || tx_waiting()) return {IdleStep::Kind::pause, {}};
     ++counters_.sleeps;
     return {IdleStep::Kind::sleep, wait};
+  }
+  /// When timers or ticks are due next.
+  TimePoint next_due() const noexcept {
+    TimePoint due = stack_.next_deadline();
+    for (const auto& tick : ticks_) due = std::min(due, tick.next);
+    return due;
+  }
+  /// True when another core left something, or a port has refused packets: this is no time to sleep.
+  bool has_waiting() noexcept {
+    if constexpr (requires(Port port) { port.has_waiting(); })
+      for (const Port& port : ports_)
+        if (port.has_waiting()) return true;
+    return tx_waiting();
   }
 
   /// True when a port has refused packets that still wait.
@@ -145,6 +167,7 @@ class CoreLoop {
     watch.lap(LoopStage::flush);
     busy |= transmit();
     watch.lap(LoopStage::tx);
+    counters_.time_squeeze += more_waits_ || stack_.timers_behind();
     watch.finish(counters_, busy);
     return busy;
   }
@@ -196,10 +219,12 @@ class CoreLoop {
     return sent;
   }
 
-  TimePoint next_due() const noexcept {
-    TimePoint due = stack_.next_deadline();
-    for (const auto& tick : ticks_) due = std::min(due, tick.next);
-    return due;
+  Duration sleep_limit() noexcept {
+    if (idle_.policy != IdlePolicy::adaptive) return idle_.sleep_max;
+    if (idle_.woken) return woken_sleep_max;
+    const Duration limit = std::min(next_sleep_, idle_.sleep_max);
+    next_sleep_ = std::min(next_sleep_ * 2, idle_.sleep_max);
+    return limit;
   }
 
   Stack& stack_;
@@ -207,6 +232,7 @@ class CoreLoop {
   IdleOptions idle_;
   InputTap* tap_ = nullptr;
   std::uint64_t empty_turns_ = 0;
+  Duration next_sleep_ = sleep_first;
   std::uint32_t turns_without_timers_ = 0;
   bool more_waits_ = false;  // a port gave a full burst in this turn
   LoopCounters counters_;

@@ -60,10 +60,11 @@ void add_core(std::size_t index, const CoreReport& core, Out out) {
   fmt::format_to(out,
                  "core {} on CPU {}: {} connections, mbufs in use {} of {}, clones {}; fewest free mbufs {}, "
                  "clones {} of {}; "
-                 "{} turns, {} idle, {} sleeps, {} full receive bursts, {} turns with a full transmit ring\n",
+                 "{} packets received, {} turns, {} idle, {} sleeps, {} squeezed, {} turns with a full transmit ring\n",
                  index, core.cpu, s.connections, s.packets_in_use, s.packets, s.clones_in_use,
-                 s.packets_free_min, s.clones_free_min, s.clones, s.loop.turns, s.loop.idle_turns,
-                 s.loop.sleeps, s.loop.rx_full, s.loop.tx_refused);
+                 s.packets_free_min, s.clones_free_min, s.clones,
+                 s.counters[Counter::rx_packets], s.loop.turns, s.loop.idle_turns, s.loop.sleeps,
+                 s.loop.time_squeeze, s.loop.tx_refused);
   add_loop(index, s.loop, out);
 }
 

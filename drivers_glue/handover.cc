@@ -32,8 +32,9 @@ Handover::Ring Handover::make_ring(int socket) const {
   return Ring(ring);
 }
 
-Handover::Handover(std::string port, const Steering& steering, unsigned queues, SteeringMode mode, int socket)
-    : port_(std::move(port)), steering_(steering), queues_(queues), mode_(mode) {
+Handover::Handover(std::string port, const Steering& steering, unsigned queues, SteeringMode mode, int socket,
+                   Doorbells doorbells)
+    : port_(std::move(port)), steering_(steering), queues_(queues), mode_(mode), doorbells_(doorbells) {
   const unsigned cores = steering.cores();
   for (unsigned from = 0; from < cores; ++from)
     for (unsigned to = 0; to < cores; ++to) rings_.push_back(from == to ? Ring() : make_ring(socket));

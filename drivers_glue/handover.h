@@ -8,9 +8,11 @@
 #include <atomic>
 #include <cstdint>
 #include <memory>
+#include <span>
 #include <string>
 #include <vector>
 
+#include "pollux/drivers_glue/doorbell.h"
 #include "pollux/drivers_glue/steering.h"
 
 namespace pollux {
@@ -29,9 +31,12 @@ class Handover {
   /// Of packets that may wait between two cores; further ones are dropped (rx) or refused (tx).
   static constexpr unsigned ring_size = 1024;
 
-  /// `queues`: of the port, at most one a core; core i has queue i. `steering` must outlive it. Throws
-  /// std::runtime_error when there is no memory on `socket`.
-  Handover(std::string port, const Steering& steering, unsigned queues, SteeringMode mode, int socket);
+  using Doorbells = std::span<const std::unique_ptr<Doorbell>>;
+
+  /// `queues`: of the port, at most one a core; core i has queue i. `doorbells`: one per core; none when cores never
+  /// sleep. Both must outlive it. Throws std::runtime_error when there is no memory on `socket`.
+  Handover(std::string port, const Steering& steering, unsigned queues, SteeringMode mode, int socket,
+           Doorbells doorbells = {});
   /// Frees packets that are still on their way.
   ~Handover();
   Handover(const Handover&) = delete;
@@ -46,6 +51,10 @@ class Handover {
   /// The card's RSS is not what was asked for. From any core; true for the first that says so.
   bool distrust_rss() noexcept;
 
+  /// After something was left in a ring for `core`.
+  void notify(unsigned core) noexcept {
+    if (!doorbells_.empty()) doorbells_[core]->ring();
+  }
   /// Producer: core `from`; consumer: core `to`.
   rte_ring& to_owner(unsigned from, unsigned to) noexcept { return *rings_[from * steering_.cores() + to]; }
   /// Producer: core `from`, which has no queue; consumer: transmitter_of(from).
@@ -62,6 +71,7 @@ class Handover {
   const Steering& steering_;
   unsigned queues_;
   std::atomic<SteeringMode> mode_;
+  Doorbells doorbells_;
   std::vector<Ring> rings_;       // [from][to]; none where both are the same
   std::vector<Ring> wire_rings_;  // [from]; none for cores with a queue
 };

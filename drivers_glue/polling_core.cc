@@ -5,6 +5,7 @@
 #include <rte_pause.h>
 #include <sys/prctl.h>
 
+#include <algorithm>
 #include <ctime>
 #include <stdexcept>
 
@@ -40,7 +41,7 @@ void add_port_counters(const SteeredPort& port, Counters& counters) noexcept {
 PollingCore::PollingCore(CorePlan plan, PacketPool pool)
     : plan_(std::move(plan)),
       pool_(pool),
-      mailbox_(fmt::format("pollux_mailbox_{}", plan_.lcore), plan_.numa_node),
+      mailbox_(fmt::format("pollux_mailbox_{}", plan_.lcore), plan_.numa_node, *plan_.doorbell),
       clock_(rte_get_tsc_hz()),
       packets_free_min_(pool.available()),
       clones_free_min_(pool.clones_available()) {}
@@ -116,7 +117,11 @@ void PollingCore::help_others() noexcept {
 
 void PollingCore::set_up() {
   std::vector<SteeredPort> ports;
+  waiter_ = std::make_unique<Waiter>(*plan_.doorbell);
+  plan_.idle.woken = plan_.idle.policy == IdlePolicy::adaptive;
   for (const auto& [queue, handover] : plan_.ports) {
+    if (plan_.idle.policy == IdlePolicy::adaptive && queue && !waiter_->watch(queue->port(), queue->queue()))
+      plan_.idle.woken = false;
     if (handover == nullptr)
       ports.emplace_back(*queue);
     else
@@ -159,9 +164,18 @@ void PollingCore::wait(const IdleStep& step) noexcept {
       rte_pause();
       return;
     case IdleStep::Kind::sleep:
-      sleep_for(step.sleep);
+      sleep(step.sleep);
       return;
   }
+}
+
+void PollingCore::sleep(Duration duration) noexcept {
+  waiter_->arm();
+  // What came between the last turn and arming rings no bell: one more look.
+  const TimePoint now = clock_.now();
+  if (!loop_->turn(now) && !loop_->has_waiting() && !mailbox_.has_waiting())
+    waiter_->sleep(std::clamp(loop_->next_due() - now, Duration{}, duration));
+  waiter_->disarm();
 }
 
 void PollingCore::drain(Duration timeout) noexcept {
@@ -190,6 +204,7 @@ void PollingCore::tear_down() noexcept {
     if (failure_ == nullptr) failure_ = std::current_exception();
   }
   last_ = snapshot();
+  waiter_.reset();
   loop_.reset();
   stack_.reset();
   count_pools();

@@ -17,6 +17,7 @@
 #include "pollux/drivers_glue/port.h"
 #include "pollux/drivers_glue/telemetry_drops.h"
 #include "pollux/drivers_glue/steered_port.h"
+#include "pollux/drivers_glue/waiter.h"
 
 namespace pollux {
 
@@ -53,6 +54,7 @@ struct CorePlan {
   unsigned cpu = 0;
   int numa_node = 0;
   std::uint16_t index = 0;  ///< among the polling cores
+  Doorbell* doorbell = nullptr;  ///< this core's
   /// One per port; no queue: the port has fewer than there are cores. No handover: this is the only core.
   struct PortShare {
     std::optional<PortQueue> queue;
@@ -109,6 +111,7 @@ class PollingCore {
   void set_up();
   void poll();
   void wait(const IdleStep& step) noexcept;
+  void sleep(Duration duration) noexcept;
   void reset_connections() noexcept;
   void help_others() noexcept;
   void tear_down() noexcept;
@@ -121,6 +124,7 @@ class PollingCore {
   CoreClock clock_;
   std::unique_ptr<Stack> stack_;
   std::unique_ptr<CoreLoop<SteeredPort>> loop_;
+  std::unique_ptr<Waiter> waiter_;
   Error build_error_;
   const CoreCallbacks* callbacks_ = nullptr;
   std::function<void()> on_finished_;

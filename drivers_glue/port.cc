@@ -32,19 +32,35 @@ struct DriverFacts {
   /// Its "checksum offload" is a loop in the driver: no faster than the stack's, and net_tap's transmit side
   /// (22.11) sums each segment of a chain as if it began at an even octet, so odd-sized segments come out
   /// wrong.
-  bool checksums_in_software;
+  bool checksums_in_software = false;
   /// The kernel's end of the wire has the very MAC address that the driver reports as the port's.
-  bool mac_is_the_kernels;
+  bool mac_is_the_kernels = false;
   /// It reports RSS, and accepts key and table, but hashes nothing.
-  bool rss_is_pretence;
+  bool rss_is_pretence = false;
+  std::string_view remarks;  ///< for operators
 };
-constexpr std::array<DriverFacts, 2> driver_facts = {
-    {{"net_tap", true, true, true}, {"net_null", false, false, true}}};
+constexpr std::array<DriverFacts, 10> driver_facts = {{
+    {.name = "net_tap",
+     .checksums_in_software = true,
+     .mac_is_the_kernels = true,
+     .rss_is_pretence = true,
+     .remarks = "checksum and TSO offloads are software in the driver (not used); hashes only by rte_flow rules; the "
+                "kernel chooses the queue"},
+    {.name = "net_null", .rss_is_pretence = true, .remarks = "receives empty packets for ever, hashes nothing"},
+    {.name = "net_ring", .remarks = "passes mbufs by pointer; no interrupts, no offloads"},
+    {.name = "net_pcap", .remarks = "one queue per file or interface; copies every packet"},
+    {.name = "net_memif", .remarks = "shared memory; copies every packet; no offloads, no RSS"},
+    {.name = "net_af_packet", .remarks = "one queue unless qpairs= is given; copies every packet; no interrupts"},
+    {.name = "net_af_xdp", .remarks = "one queue of the kernel's interface; no offloads"},
+    {.name = "net_virtio_user", .remarks = "what it offers depends on the backend"},
+    {.name = "net_e1000_igb", .remarks = "82576, I350, I210: 8 or 16 queues, no LRO, no vector receive"},
+    {.name = "net_e1000_igb_vf", .remarks = "two queues; its RSS cannot be configured"},
+}};
 
 DriverFacts facts_of(std::string_view driver) noexcept {
   for (const auto& facts : driver_facts)
     if (facts.name == driver) return facts;
-  return {driver, false, false, false};
+  return {.name = driver};
 }
 
 constexpr auto link_wait_max = std::chrono::seconds(5);
@@ -159,22 +175,33 @@ void Port::start(std::span<rte_mempool* const> pools, std::uint16_t packet_room,
   choose_steering(cores);
   const DpdkLogCapture log;
   try {
-    configure(packet_room);
-    set_up_queues(pools.first(queues_), socket);
-    choose_mac();
-    check(rte_eth_dev_start(id_), "start");
+    start_device(pools.first(queues_), packet_room, socket);
   } catch (const std::runtime_error& error) {
     const auto lines = log.last_lines();
     throw std::runtime_error(lines.empty() ? error.what()
                                            : fmt::format("{}; DPDK says: {}", error.what(), lines));
   }
   started_ = true;
+  rx_interrupts_ = rx_interrupts_ && rte_eth_dev_rx_intr_ctl_q_get_fd(id_, 0) >= 0;
   if (cores > 1) apply_steering(cores, *steering);
   if (config_.promiscuous) check(rte_eth_promiscuous_enable(id_), "switching promiscuous mode on");
   wait_for_link();
   interface_.name = name_;
   interface_.address = config_.addresses.at(0);
   interface_.mtu = config_.mtu;
+}
+
+void Port::start_device(std::span<rte_mempool* const> pools, std::uint16_t packet_room, int socket) {
+  configure(packet_room);
+  set_up_queues(pools, socket);
+  choose_mac();
+  const int result = rte_eth_dev_start(id_);
+  if (result == 0 || !rx_interrupts_) return check(result, "start");
+  // A device without interrupts for its queues may refuse to start with them; it starts without.
+  rx_interrupts_ = false;
+  configure(packet_room);
+  set_up_queues(pools, socket);
+  check(rte_eth_dev_start(id_), "start");
 }
 
 void Port::choose_steering(unsigned cores) {
@@ -225,6 +252,7 @@ void Port::configure(std::uint16_t packet_room) {
     conf.rxmode.offloads |= info_.rx_offload_capa & RTE_ETH_RX_OFFLOAD_RSS_HASH;  // reported, so that it is checked
     conf.rx_adv_conf.rss_conf = {.rss_key = rss_key_.data(), .rss_key_len = rss_.key_size, .rss_hf = rss_.hash_types};
   }
+  conf.intr_conf.rxq = rx_interrupts_ ? 1 : 0;
   std::uint64_t tx_wanted = RTE_ETH_TX_OFFLOAD_MULTI_SEGS;
   if (hardware)
     tx_wanted |= RTE_ETH_TX_OFFLOAD_IPV4_CKSUM | RTE_ETH_TX_OFFLOAD_TCP_CKSUM | RTE_ETH_TX_OFFLOAD_UDP_CKSUM;
@@ -246,6 +274,8 @@ void Port::set_up_queues(std::span<rte_mempool* const> pools, int socket) {
   check(rte_eth_dev_adjust_nb_rx_tx_desc(id_, &rx_ring, &tx_ring), "sizing rings");
   if (rx_ring != config_.rx_ring || tx_ring != config_.tx_ring)
     log_info("port {}: its driver takes rings of {} rx and {} tx descriptors", name_, rx_ring, tx_ring);
+  rx_ring_ = rx_ring;
+  tx_ring_ = tx_ring;
   rte_eth_rxconf rx = info_.default_rxconf;
   rx.offloads = rx_offloads_;
   rte_eth_txconf tx = info_.default_txconf;
@@ -303,6 +333,22 @@ std::vector<std::pair<std::string, std::uint64_t>> Port::xstats() const {
   std::vector<std::pair<std::string, std::uint64_t>> all;
   for (const rte_eth_xstat& value : values) all.emplace_back(names.at(value.id).name, value.value);
   return all;
+}
+
+PortDescription Port::describe() const {
+  return {.name = name_,
+          .info = info_,
+          .kernel_interface = kernel_interface(),
+          .numa_node = numa_node(),
+          .queues = queues_,
+          .rx_ring = rx_ring_,
+          .tx_ring = tx_ring_,
+          .mtu = config_.mtu,
+          .rx_offloads = rx_offloads_,
+          .tx_offloads = tx_offloads_,
+          .rx_interrupts = rx_interrupts_,
+          .steering = steering_text_,
+          .remarks = std::string(facts_of(info_.driver_name).remarks)};
 }
 
 rte_eth_stats Port::stats() const noexcept {

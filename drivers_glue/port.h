@@ -13,6 +13,7 @@
 #include "pollux/drivers_glue/config.h"
 #include "pollux/drivers_glue/handover.h"
 #include "pollux/drivers_glue/port_rss.h"
+#include "pollux/drivers_glue/port_text.h"
 
 namespace pollux {
 
@@ -31,6 +32,8 @@ class PortQueue {
     if (prepare_) return prepared_burst(packets, n);
     return rte_eth_tx_burst(port_, queue_, packets, n);
   }
+  std::uint16_t port() const noexcept { return port_; }
+  std::uint16_t queue() const noexcept { return queue_; }
   /// Packets freed here because the driver refused their offload request (DropReason::tx_prepare_failed).
   std::uint64_t refused() const noexcept { return refused_; }
 
@@ -56,6 +59,8 @@ class Port {
 
   /// Of the device; -1 when it has none (virtual devices).
   int numa_node() const noexcept;
+  /// Before start(): queues shall raise interrupts, as far as the driver can.
+  void want_rx_interrupts() noexcept { rx_interrupts_ = true; }
   /// Whether RSS can bring the packets of `cores` cores to their queues.
   RssPlan rss_plan(unsigned cores) const;
   /// Sets up one queue pair per pool, in order, as far as the driver has them, and starts the port; waits a
@@ -77,6 +82,8 @@ class Port {
   std::uint16_t id() const noexcept { return id_; }
   /// The kernel's interface that the device is tied to (net_tap, net_af_packet, ...); empty: none.
   std::string kernel_interface() const;
+  /// For people; after start().
+  PortDescription describe() const;
   /// Of the whole device, all cores.
   rte_eth_stats stats() const noexcept;
   /// Everything the driver counts, by its own names.
@@ -85,6 +92,7 @@ class Port {
  private:
   void choose_steering(unsigned cores);
   void apply_steering(unsigned cores, const Steering& steering);
+  void start_device(std::span<rte_mempool* const> pools, std::uint16_t packet_room, int socket);
   void configure(std::uint16_t packet_room);
   void set_up_queues(std::span<rte_mempool* const> pools, int socket);
   void choose_mac();
@@ -96,6 +104,8 @@ class Port {
   std::string name_;  // without arguments
   std::uint16_t id_ = 0;
   rte_eth_dev_info info_{};
+  std::uint16_t rx_ring_ = 0;  // descriptors, as the driver takes them
+  std::uint16_t tx_ring_ = 0;
   std::uint64_t tx_offloads_ = 0;
   std::uint64_t rx_offloads_ = 0;
   InterfaceConfig interface_;
@@ -104,6 +114,7 @@ class Port {
   SteeringMode mode_ = SteeringMode::single;
   std::string steering_text_;
   std::uint16_t queues_ = 1;
+  bool rx_interrupts_ = false;
   bool created_ = false;
   bool started_ = false;
 };

@@ -26,6 +26,7 @@
 #include "pollux/drivers_glue/pools.h"
 #include "pollux/drivers_glue/port.h"
 #include "pollux/drivers_glue/random.h"
+#include "pollux/drivers_glue/steered_ports.h"
 #include "pollux/drivers_glue/steering.h"
 #include "pollux/drivers_glue/telemetry.h"
 #include "pollux/drivers_glue/telemetry_flight.h"
@@ -90,8 +91,10 @@ struct Runtime::Impl final : TelemetrySource {
   Eal eal;
   std::vector<CorePools> pools;
   std::vector<std::unique_ptr<Port>> ports;
+  std::vector<std::unique_ptr<Doorbell>> doorbells;  // one per core
   std::optional<Steering> steering;                  // with several cores
   std::vector<std::unique_ptr<Handover>> handovers;  // one per port, with several cores
+  std::vector<std::unique_ptr<SteeredPorts>> local_ports;  // one per core, with several
   CoreCallbacks callbacks;
   std::vector<std::unique_ptr<PollingCore>> cores;
   std::atomic<bool> stop_asked = false;
@@ -106,6 +109,7 @@ struct Runtime::Impl final : TelemetrySource {
 };
 
 Runtime::Impl::Impl(const Config& config_) : config(checked(config_)), eal(config) {
+  for (std::size_t i = 0; i < eal.cpus().size(); ++i) doorbells.push_back(std::make_unique<Doorbell>());
   open_ports();
   make_pools();
   make_steering();
@@ -162,16 +166,18 @@ void Runtime::Impl::start_ports() {
   for (const auto& pool : pools) data.push_back(pool.data());
   for (auto& port : ports) {
     const int socket = eal.socket_for(std::max(port->numa_node(), 0));
+    if (config.idle == IdlePolicy::adaptive) port->want_rx_interrupts();
     port->start(data, config.pool.packet_room, socket, steering ? &*steering : nullptr);
     const auto& interface = port->interface();
     const std::string kernel = port->kernel_interface();
-    log_info("port {}: {}address {}, MAC {}, mtu {}", port->name(),
+    log_info("port {}: {}address {}, MAC {}, mtu {}, checksums by the {}", port->name(),
              kernel.empty() ? "" : fmt::format("kernel interface {}, ", kernel),
-             interface.address.to_string(), interface.mac.to_string(), interface.mtu);
+             interface.address.to_string(), interface.mac.to_string(), interface.mtu,
+             interface.offloads.tcp_checksum ? "card" : "CPU");
     if (!steering) continue;
     log_info("port {}: {}", port->name(), port->steering_text());
     handovers.push_back(
-        std::make_unique<Handover>(port->name(), *steering, port->queues(), port->steering_mode(), socket));
+        std::make_unique<Handover>(port->name(), *steering, port->queues(), port->steering_mode(), socket, doorbells));
   }
 }
 
@@ -188,6 +194,7 @@ CorePlan Runtime::Impl::plan_of(std::size_t core, const StackSecrets& secrets) {
   plan.lcore = Eal::lcore_of(core);
   plan.cpu = eal.cpus()[core];
   plan.index = static_cast<std::uint16_t>(core);
+  plan.doorbell = doorbells[core].get();
   plan.numa_node = eal.socket_for(numa_node_of(plan.cpu));
   for (std::size_t i = 0; i < ports.size(); ++i) {
     const Port& port = *ports[i];
@@ -200,6 +207,11 @@ CorePlan Runtime::Impl::plan_of(std::size_t core, const StackSecrets& secrets) {
   plan.stack = {
       .ip = config.ip, .tcp = config.tcp, .udp = config.udp, .secrets = secrets,
                 .flight_records = config.telemetry.flight_records, .seed = random_u64()};
+  if (steering) {
+    local_ports.push_back(std::make_unique<SteeredPorts>(*steering, plan.index, config.tcp.ephemeral_port_first,
+                                                         config.tcp.ephemeral_port_last));
+    plan.stack.local_ports = local_ports.back().get();
+  }
   plan.idle = {config.idle, config.idle_polls, Duration::from_us(config.idle_sleep_us_max)};
   return plan;
 }
@@ -387,6 +399,11 @@ Counters Runtime::counters() const {
 }
 std::string Runtime::counters_text() const {
   return impl_->text();
+}
+std::string Runtime::ports_text() const {
+  std::string text;
+  for (const auto& port : impl_->ports) text += port_text(port->describe());
+  return text;
 }
 std::size_t Runtime::core_count() const noexcept {
   return impl_->cores.size();

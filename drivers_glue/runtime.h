@@ -49,6 +49,8 @@ class Runtime {
   /// mbufs in use per core.
   std::string counters_text() const;
   std::size_t core_count() const noexcept;
+  /// A table for every port: what its driver offers and what of it is used.
+  std::string ports_text() const;
 
  private:
   struct Impl;

@@ -143,11 +143,14 @@ void SteeredPort::Shared::deliver() noexcept {
     for (unsigned i = taken; i < box.count; ++i) rte_pktmbuf_free(box.packets[i]);
     box.count = 0;
     moved = true;
+    handover.notify(to);
   }
 }
 
 std::uint16_t SteeredPort::Shared::tx_burst(rte_mbuf** packets, std::uint16_t n) noexcept {
-  return static_cast<std::uint16_t>(enqueue(handover.to_wire(core), packets, n));
+  const unsigned taken = enqueue(handover.to_wire(core), packets, n);
+  handover.notify(handover.transmitter_of(core));
+  return static_cast<std::uint16_t>(taken);
 }
 
 /// Sends for cores that have no queue, a burst from each; what the device refuses waits for the next turn.

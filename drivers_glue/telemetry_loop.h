@@ -83,6 +83,7 @@ struct LoopCounters {
   std::uint64_t idle_turns = 0;  ///< turns that neither received nor sent
   std::uint64_t sleeps = 0;
   std::uint64_t rx_full = 0;        ///< bursts as large as allowed: more may have waited
+  std::uint64_t time_squeeze = 0;   ///< turns that ended with packets or timers left, their budget being used up
   std::uint64_t tx_refused = 0;     ///< turns in which a port did not take all packets
   std::uint64_t busy_ns = 0;        ///< time in turns that received or sent, application callbacks included
   std::uint64_t idle_ns = 0;        ///< time in other turns, pauses and sleeps included

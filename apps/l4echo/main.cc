@@ -24,6 +24,7 @@ using namespace pollux::app;
 struct Arguments {
   std::string config;
   bool print_config = false;
+  bool show_port = false;
   std::map<const NumberOption*, std::uint32_t> numbers;  // those given
 };
 
@@ -39,6 +40,8 @@ void declare(CLI::App& cli, Arguments& arguments) {
   cli.add_flag(
       "--print-config", arguments.print_config,
       "print a file with every key, its meaning and its value (that of --config, or the default), and end");
+  cli.add_flag("--show-port", arguments.show_port,
+               "start the ports of --config, print what their drivers offer and what of it is used, and end");
   for (const NumberOption& o : service_option_table()) {
     std::string name = o.key;
     std::replace(name.begin(), name.end(), '_', '-');
@@ -97,6 +100,10 @@ int main(int argc, char** argv) {
       return 0;
     }
     if (arguments.config.empty()) throw CLI::RequiredError("--config");
+    if (arguments.show_port) {
+      fmt::print("{}", Runtime(config).ports_text());
+      return 0;
+    }
     return serve(config, services);
   } catch (const CLI::ParseError& error) {
     return cli.exit(error) == 0 ? 0 : 1;

@@ -27,7 +27,7 @@ Stack::Stack(const StackOptions& options, PacketPool pool, TimePoint now)
       flight_(options.flight_records),
       ip_(options.ip, pool, counters_, rng_),
       udp_(options.udp, ip_, pool, counters_, rng_),
-      tcp_(options.tcp, options.secrets, ip_, pool, counters_, rng_, flight_, now) {}
+      tcp_(options.tcp, options.secrets, ip_, pool, counters_, rng_, flight_, now, options.local_ports) {}
 
 Stack::~Stack() = default;
 

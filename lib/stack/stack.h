@@ -31,6 +31,8 @@ struct StackOptions {
   StackSecrets secrets;
   std::uint32_t flight_records = 1024;  ///< last events that are kept (base/flight_recorder.h): 0 or a power of two
   std::uint64_t seed = 1;      ///< of the stack's one random generator (ports, ids, jitter): a run replays from it
+  /// For active opens when other cores share our addresses; must outlive the stack. nullptr: the ephemeral range.
+  const LocalPorts* local_ports = nullptr;
 };
 
 /// One core's stack. All calls come from the owning core. Application callbacks run inside input(), advance()
@@ -67,6 +69,8 @@ class Stack {
   PacketPool& pool() noexcept { return pool_; }
   const Counters& counters() const noexcept { return counters_; }
   FlightRecorder& flight() noexcept { return flight_; }
+  /// True when the last advance() ran out of its budget of timers.
+  bool timers_behind() const noexcept { return tcp_.timers_behind(); }
 
   /// Stops accepting connections (SYNs are dropped and counted) and closes listeners' half-open ones.
   void start_drain() noexcept { tcp_.start_drain(); }

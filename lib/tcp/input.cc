@@ -98,7 +98,7 @@ DropReason Tcp::input_time_wait(std::uint32_t index, Segment& seg, const TcpOpti
   if (seg.flags.has(TcpFlags::rst)) {
     // RFC 5961 3: only an exact RST ends it.
     if (seg.seq != entry.rcv_nxt) return DropReason::tcp_time_wait;
-    flows_.erase(entry.hash, index | time_wait_tag);
+    remove_flow(entry.key, entry.hash, index | time_wait_tag);
     time_wait_.remove(index);
     return DropReason::tcp_rst_accepted;
   }
@@ -131,7 +131,7 @@ DropReason Tcp::reopen(Listener& listener, std::uint32_t index, const Segment& s
   if (!ip_.resolve(old.key.remote, route, now_)) return DropReason::ip_no_route;
   Tcb* tcb = accept(listener, old.key, old.hash, route);
   if (tcb == nullptr) return DropReason::tcp_connections_full;
-  flows_.erase(old.hash, index | time_wait_tag);
+  flows_.erase(old.hash, index | time_wait_tag);  // its local port stays taken, by the new one
   time_wait_.remove(index);
   // ... with an ISN beyond every sequence number of the old one.
   SendSpace& snd = tcb->snd;

@@ -51,7 +51,7 @@ Result<void> check_options(const TcpOptions& o) {
 }
 
 Tcp::Tcp(const TcpOptions& options, const TcpSecrets& secrets, Ip& ip, PacketPool pool, Counters& counters, Rng& rng,
-         FlightRecorder& flight, TimePoint now)
+         FlightRecorder& flight, TimePoint now, const LocalPorts* local_ports)
     : options_(options),
       secrets_(secrets),
       cookies_(secrets.syn_cookie_key),
@@ -65,6 +65,8 @@ Tcp::Tcp(const TcpOptions& options, const TcpSecrets& secrets, Ip& ip, PacketPoo
       tcbs_(options.connections_max),
       time_wait_(options.time_wait_max),
       flows_(options.connections_max + options.time_wait_max),
+      plain_ports_(options.ephemeral_port_first, options.ephemeral_port_last),
+      selector_(local_ports != nullptr ? *local_ports : plain_ports_, rng),
       listeners_(options.listeners_max),
       listener_index_(options.listeners_max),
       out_of_order_(options.out_of_order_total_max),
@@ -139,14 +141,25 @@ Result<TcpConn> Tcp::connect(const TcpConnectOptions& options, TcpHandler& handl
   if (!conn) return tl::unexpected(conn.error());
 
   if (key.local_port == 0) {
-    key.local_port = pick_port(key);
+    key.local_port = selector_.pick(key, [this](const FlowKey& candidate) {
+      return find_flow(candidate, candidate.hash(secrets_.flow_hash_seed)) != HashIndex::not_found;
+    });
     if (key.local_port == 0)
-      return failure(ErrorCode::limit_reached, what + "every port of tcp.ephemeral_port_first..last is in use");
+      return failure(ErrorCode::limit_reached, what + "every local port of " + key.local.to_string() +
+                                                   " in tcp.ephemeral_port_first..last that leads to this core (" +
+                                                   std::to_string(selector_.count()) +
+                                                   ") is in use for it, by connections or TIME-WAIT");
+  } else if (!selector_.leads_here(key)) {
+    return failure(ErrorCode::address_unavailable, what + "answers to local port " + std::to_string(key.local_port) +
+                                                       " reach another core; connect there, or let the stack choose");
   } else if (find_flow(key, key.hash(secrets_.flow_hash_seed)) != HashIndex::not_found) {
     return failure(ErrorCode::address_in_use, what + "local port " + std::to_string(key.local_port) + " is in use for it");
   }
   Tcb* tcb = create(key, key.hash(secrets_.flow_hash_seed), handler, **conn);
-  if (tcb == nullptr) return failure(ErrorCode::limit_reached, what + "tcp.connections_max connections are open");
+  if (tcb == nullptr) {
+    selector_.freed(key);
+    return failure(ErrorCode::limit_reached, what + "tcp.connections_max connections are open");
+  }
   tcb->route = route;
   enter(*tcb, TcpState::syn_sent);
   tcb->is.active_open = true;
@@ -159,18 +172,15 @@ Result<TcpConn> Tcp::connect(const TcpConnectOptions& options, TcpHandler& handl
   return handle_of(*tcb);
 }
 
-std::uint16_t Tcp::pick_port(const FlowKey& key) noexcept {
-  // RFC 6056 3.3.1: a random start, then the next free one for this destination.
-  const std::uint32_t first = options_.ephemeral_port_first;
-  const std::uint32_t count = options_.ephemeral_port_last - first + 1u;
-  FlowKey candidate = key;
-  const std::uint32_t start = rng_.below(count);
-  for (std::uint32_t i = 0; i < count; ++i) {
-    candidate.local_port = static_cast<std::uint16_t>(first + (start + i) % count);
-    if (find_flow(candidate, candidate.hash(secrets_.flow_hash_seed)) == HashIndex::not_found)
-      return candidate.local_port;
-  }
-  return 0;
+void Tcp::add_flow(const FlowKey& key, std::uint32_t hash, std::uint32_t ref) noexcept {
+  const bool inserted = flows_.insert(hash, ref);
+  POLLUX_CHECK(inserted, "flow index smaller than the tables it serves");
+  selector_.taken(key);
+}
+
+void Tcp::remove_flow(const FlowKey& key, std::uint32_t hash, std::uint32_t ref) noexcept {
+  flows_.erase(hash, ref);
+  selector_.freed(key);
 }
 
 SeqNum Tcp::initial_sequence(const FlowKey& key, std::uint32_t& ts_offset) const noexcept {
@@ -188,7 +198,7 @@ SeqNum Tcp::initial_sequence(const FlowKey& key, std::uint32_t& ts_offset) const
 Tcb* Tcp::create(const FlowKey& key, std::uint32_t hash, TcpHandler& handler, const TcpConnOptions& options) noexcept {
   const std::uint32_t index = tcbs_.emplace();
   if (index == Slab<Tcb>::nil) return nullptr;
-  POLLUX_CHECK(flows_.insert(hash, index), "flow index smaller than the tables it serves");
+  add_flow(key, hash, index);
   Tcb& tcb = tcbs_[index];
   tcb.key = key;
   tcb.hash = hash;
@@ -276,7 +286,7 @@ void Tcp::detach(Tcb& tcb) noexcept {
 }
 
 void Tcp::finish(Tcb& tcb, CloseReason reason) noexcept {
-  flows_.erase(tcb.hash, tcbs_.index_of(tcb));
+  remove_flow(tcb.key, tcb.hash, tcbs_.index_of(tcb));
   detach(tcb);
   counters_.add(Counter::tcp_closed);
   if (!tcb.is.connected) counters_.add(Counter::tcp_attempt_fails);
@@ -294,7 +304,7 @@ void Tcp::enter_time_wait(Tcb& tcb) noexcept {
   if (time_wait_.full()) {
     counters_.add(Counter::tcp_time_wait_overflow);
     const std::uint32_t oldest = time_wait_.oldest();
-    flows_.erase(time_wait_[oldest].hash, oldest | time_wait_tag);
+    remove_flow(time_wait_[oldest].key, time_wait_[oldest].hash, oldest | time_wait_tag);
     time_wait_.remove(oldest);
   }
   TimeWait entry;
@@ -316,7 +326,7 @@ void Tcp::enter_time_wait(Tcb& tcb) noexcept {
   const bool ack_owed = tcb.is.ack_now || tcb.is.ack_pending;
   finish(tcb, CloseReason::normal);
   const std::uint32_t index = time_wait_.add(entry);
-  POLLUX_CHECK(flows_.insert(entry.hash, index | time_wait_tag), "flow index smaller than the tables it serves");
+  add_flow(entry.key, entry.hash, index | time_wait_tag);
   if (ack_owed) send_bare(ack, time_wait_[index].route);
 }
 

@@ -19,7 +19,9 @@
 #include "pollux/packet/bytes.h"
 #include "pollux/tcp/conn.h"
 #include "pollux/tcp/info.h"
+#include "pollux/tcp/local_ports.h"
 #include "pollux/tcp/options.h"
+#include "pollux/tcp/port_selector.h"
 #include "pollux/tcp/segment.h"
 #include "pollux/tcp/syn_cookie.h"
 #include "pollux/tcp/tcb.h"
@@ -44,8 +46,9 @@ Result<void> check_options(const TcpOptions& options);
 /// `now` is what the last input(), advance() or flush() was given.
 class Tcp {
  public:
+  /// `local_ports`: for active opens; must outlive it. nullptr: the ephemeral range of `options`.
   Tcp(const TcpOptions& options, const TcpSecrets& secrets, Ip& ip, PacketPool pool, Counters& counters, Rng& rng,
-      FlightRecorder& flight, TimePoint now);
+      FlightRecorder& flight, TimePoint now, const LocalPorts* local_ports = nullptr);
   ~Tcp();
   Tcp(const Tcp&) = delete;
   Tcp& operator=(const Tcp&) = delete;
@@ -54,7 +57,8 @@ class Tcp {
   /// ours, address and port already listened on, listeners_max reached, bad connection options.
   Result<TcpListener> listen(const TcpListenOptions& options, TcpHandler& handler);
   /// Starts a connection; on_connected or on_closed follows. send() may be called at once: it queues. Errors: no
-  /// route, group destination (MUST-46), address not ours, local port taken, ports or connections exhausted.
+  /// route, group destination (MUST-46), address not ours, local port taken or leading to another core, ports or
+  /// connections exhausted.
   Result<TcpConn> connect(const TcpConnectOptions& options, TcpHandler& handler);
 
   // --- For Stack ------------------------------------------------------------------------------------------
@@ -68,6 +72,8 @@ class Tcp {
   void start_drain() noexcept;
   void abort_all(TimePoint now) noexcept;
 
+  /// True when the last advance() ran out of its budget of timers.
+  bool timers_behind() const noexcept { return timers_pending_; }
   /// Connections that exist, TIME-WAIT not included.
   std::uint32_t connection_count() const noexcept { return tcbs_.size() - defunct_count_; }
   std::uint32_t time_wait_count() const noexcept { return time_wait_.size(); }
@@ -131,7 +137,8 @@ class Tcp {
   Tcb* find(SlabHandle handle) noexcept;
   TcpConn handle_of(const Tcb& tcb) noexcept { return {this, tcbs_.handle(tcbs_.index_of(tcb))}; }
   Tcb* create(const FlowKey& key, std::uint32_t hash, TcpHandler& handler, const TcpConnOptions& options) noexcept;
-  std::uint16_t pick_port(const FlowKey& key) noexcept;
+  void add_flow(const FlowKey& key, std::uint32_t hash, std::uint32_t ref) noexcept;
+  void remove_flow(const FlowKey& key, std::uint32_t hash, std::uint32_t ref) noexcept;
   SeqNum initial_sequence(const FlowKey& key, std::uint32_t& ts_offset) const noexcept;
   void finish(Tcb& tcb, CloseReason reason) noexcept;
   void detach(Tcb& tcb) noexcept;
@@ -291,6 +298,8 @@ class Tcp {
   Slab<Tcb> tcbs_;
   TimeWaitTable time_wait_;
   HashIndex flows_;               // refs: tcbs_ index, or time_wait_tag | time_wait_ index
+  PlainPorts plain_ports_;
+  PortSelector selector_;         // of local ports
   Slab<Listener> listeners_;
   HashIndex listener_index_;      // by port
   OutOfOrderSlab out_of_order_;

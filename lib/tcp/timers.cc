@@ -89,7 +89,7 @@ void Tcp::advance(TimePoint now) noexcept {
   std::uint32_t budget = timers_per_advance;
   while (budget > 0 && time_wait_.oldest() != TimeWaitTable::nil && time_wait_[time_wait_.oldest()].expiry <= now) {
     const std::uint32_t index = time_wait_.oldest();
-    flows_.erase(time_wait_[index].hash, index | time_wait_tag);
+    remove_flow(time_wait_[index].key, time_wait_[index].hash, index | time_wait_tag);
     time_wait_.remove(index);
     --budget;
   }

@@ -59,7 +59,7 @@ class StartUpErrors(unittest.TestCase):
     def test_help_names_every_option(self):
         out = command(harness.build / "apps/l4echo", "--help").stdout
         for option in ("--config", "--tcp-echo-port", "--http-size", "--udp-chargen-port", "--backlog",
-                       "--print-config"):
+                       "--print-config", "--show-port"):
             self.assertIn(option, out)
 
     def test_the_printed_configuration_can_be_read_again(self):
@@ -67,6 +67,15 @@ class StartUpErrors(unittest.TestCase):
         file = self.folder / "printed.yaml"
         file.write_text(first)
         self.assertEqual(command(harness.build / "apps/l4echo", "--config", file, "--print-config").stdout, first)
+
+    def test_shows_what_a_port_offers_and_what_is_used(self):
+        file = self.folder / "port.yaml"
+        file.write_text(config_text("net_tap0", "px9", "192.0.2.2"))
+        out = command(harness.build / "apps/l4echo", "--config", file, "--show-port").stdout
+        for line in ("port net_tap0\n", "  driver              net_tap\n", "  kernel interface    px9\n",
+                     "16 receive, 16 transmit; 1 of each used", "TCP_CKSUM          -", "MULTI_SEGS         used",
+                     "  receive interrupts  used (idle: adaptive)\n"):
+            self.assertIn(line, out)
 
     def test_a_device_that_does_not_exist(self):
         for device in ("0000:ff:1f.7", "net_nosuch0"):

@@ -274,6 +274,44 @@ TEST_F(CoreLoopTest, SleepsOnlyAfterEnoughEmptyTurnsAndNotBeyondItsBound) {
   EXPECT_EQ(loop->idle_step(later).kind, IdleStep::Kind::spin) << "there was work: look again at once";
 }
 
+TEST_F(CoreLoopTest, AdaptiveSpinsThenPausesThenSleepsLongerAndLonger) {
+  const TimePoint later = start + Duration::from_s(100);
+  settle(later);
+  constexpr std::uint32_t polls = 100;
+  make_loop({.policy = IdlePolicy::adaptive, .polls = polls, .sleep_max = Duration::from_us(70)});
+  const std::uint32_t spin = CoreLoop<FakePort>::spin_turns;
+  for (std::uint32_t i = 1; i <= polls; ++i) {
+    loop->turn(later);
+    EXPECT_EQ(loop->idle_step(later).kind, i < spin    ? IdleStep::Kind::spin
+                                           : i < polls ? IdleStep::Kind::pause
+                                                       : IdleStep::Kind::sleep)
+        << i;
+  }
+  for (const int us : {20, 40, 70, 70}) EXPECT_EQ(loop->idle_step(later).sleep, Duration::from_us(us));
+  receive_echo(1);
+  loop->turn(later);
+  for (std::uint32_t i = 0; i < polls; ++i) loop->turn(later);
+  EXPECT_EQ(loop->idle_step(later).sleep, Duration::from_us(10)) << "from the beginning after a packet";
+}
+
+TEST_F(CoreLoopTest, AdaptiveSleepsLongWherePacketsEndTheSleep) {
+  const TimePoint later = start + Duration::from_s(100);
+  settle(later);
+  make_loop({.policy = IdlePolicy::adaptive, .polls = 1, .sleep_max = Duration::from_us(70), .woken = true});
+  loop->turn(later);
+  EXPECT_EQ(loop->idle_step(later).sleep, CoreLoop<FakePort>::woken_sleep_max);
+  loop->add_tick(Duration::from_ms(10), [](Stack&, TimePoint) {}, later);
+  EXPECT_EQ(loop->idle_step(later).sleep, Duration::from_ms(10));
+}
+
+TEST_F(CoreLoopTest, ABudgetThatRunsOutIsCounted) {
+  introduce_peer();
+  const auto before = loop->counters().time_squeeze;
+  for (std::uint16_t i = 0; i < 70; ++i) receive_echo(i);
+  for (int i = 0; i < 10; ++i) loop->turn(start);
+  EXPECT_EQ(loop->counters().time_squeeze - before, 2u) << "70 = 2 * 32 + 6";
+}
+
 TEST_F(CoreLoopTest, DoesNotSleepPastATick) {
   make_loop({.policy = IdlePolicy::sleep, .polls = 1, .sleep_max = Duration::from_ms(100)});
   loop->add_tick(Duration::from_us(30), [](Stack&, TimePoint) {}, start);

@@ -8,6 +8,8 @@
 
 #include "pollux/base/rng.h"
 #include "pollux/drivers_glue/port_rss.h"
+#include "pollux/drivers_glue/port_text.h"
+#include "pollux/drivers_glue/steered_ports.h"
 #include "pollux/drivers_glue/steering.h"
 #include "support/frame.h"
 #include "support/seed.h"
@@ -213,6 +215,57 @@ TEST(Steering, SpreadsFlowsEvenly) {
   }
 }
 
+// --- Local ports -----------------------------------------------------------------------------------------------
+
+struct PortsCase {
+  unsigned cores;
+  std::uint32_t buckets;
+  std::uint16_t first;
+  std::uint16_t last;
+};
+
+TEST(SteeredPorts, AreExactlyThoseWhoseAnswersReachTheCore) {
+  const auto v6 = *IpAddress::from_string("2001:db8::1");
+  for (const auto& [cores, buckets, first, last] : std::vector<PortsCase>{
+           {2, 128, 32768, 60999}, {3, 128, 32768, 60999}, {4, 64, 1, 65535}, {4, 128, 40001, 40100}, {7, 2, 50000, 51000}})
+    for (const FlowKey& key : {FlowKey{a, b, 0, 80}, FlowKey{b, a, 0, 65535}, FlowKey{v6, v6, 0, 443}}) {
+      const Steering steering(cores, buckets);
+      for (std::uint16_t core = 0; core < cores; ++core) {
+        const SteeredPorts ports(steering, core, first, last);
+        std::vector<bool> numbered(65536);
+        for (std::uint32_t i = 0; i < ports.count(); ++i) {
+          FlowKey flow = key;
+          flow.local_port = ports.port(key, i);
+          if (flow.local_port == 0) continue;
+          ASSERT_FALSE(numbered[flow.local_port]) << "twice";
+          numbered[flow.local_port] = true;
+          ASSERT_EQ(ports.number(flow), i);
+        }
+        for (std::uint32_t port = 1; port < 65536; ++port) {
+          FlowKey flow = key;
+          flow.local_port = static_cast<std::uint16_t>(port);
+          const bool here = steering.owner_of_flow(IpProtocol::tcp, {flow.remote, flow.remote_port},
+                                                   {flow.local, flow.local_port}) == core;
+          ASSERT_EQ(ports.leads_here(flow), here);
+          ASSERT_EQ(numbered[port], here && port >= first && port <= last) << port;
+          if (!numbered[port]) { ASSERT_EQ(ports.number(flow), ports.count()); }
+        }
+      }
+    }
+}
+
+TEST(SteeredPorts, WhereAddressesAloneDecideOnlyTheirCoreHasAny) {
+  const Steering steering(2, 128, {.tcp_ports = false, .udp_ports = false});
+  const FlowKey key{a, b, 0, 80};
+  const std::uint16_t owner = steering.owner_of_flow(IpProtocol::tcp, {a, 0}, {b, 80});
+  for (std::uint16_t core = 0; core < 2; ++core) {
+    const SteeredPorts ports(steering, core, 32768, 60999);
+    unsigned found = 0;
+    for (std::uint32_t i = 0; i < ports.count(); ++i) found += ports.port(key, i) != 0;
+    EXPECT_EQ(found, core == owner ? 28232u : 0u);
+  }
+}
+
 // --- Drivers ---------------------------------------------------------------------------------------------------
 
 /// As net_e1000_igb describes an 82576.
@@ -261,6 +314,23 @@ TEST(RssPlan, SaysWhyADriverCannot) {
             "its driver net_e1000_igb has an indirection table of 100 entries");
   EXPECT_EQ(reason([](auto& info) { info.hash_key_size = 16; }), "its driver net_e1000_igb has a hash key of 16 octets");
   EXPECT_EQ(reason([](auto&) {}, 4, false), "its driver net_e1000_igb computes no hash, although it says so");
+}
+
+TEST(PortText, SaysWhatIsOfferedAndWhatIsUsed) {
+  PortDescription port{.name = "0000:01:00.0", .info = igb(), .queues = 2, .rx_ring = 512, .tx_ring = 1024, .mtu = 1500};
+  port.info.rx_offload_capa = RTE_ETH_RX_OFFLOAD_TCP_CKSUM | RTE_ETH_RX_OFFLOAD_VLAN_STRIP;
+  port.rx_offloads = RTE_ETH_RX_OFFLOAD_TCP_CKSUM;
+  port.rx_interrupts = true;
+  port.steering = "2 cores over 2 queues by RSS";
+  const std::string text = port_text(port);
+  for (const char* line :
+       {"port 0000:01:00.0\n", "  driver              net_e1000_igb\n", "  NUMA node           none\n",
+        "16 receive, 16 transmit; 2 of each used", "512 and 1024 used", "TCP_CKSUM          used\n",
+        "VLAN_STRIP         -\n", "  transmit offloads   none\n",
+        "table of 128 entries, key of 40 octets, hashes IPv4, IPv4 TCP, IPv4 UDP, IPv6, IPv6 TCP, IPv6 UDP\n",
+        "  steering            2 cores over 2 queues by RSS\n", "  receive interrupts  used"})
+    EXPECT_NE(text.find(line), std::string::npos) << line << "\nis not in\n" << text;
+  EXPECT_EQ(text.find("remarks"), std::string::npos);
 }
 
 }  // namespace

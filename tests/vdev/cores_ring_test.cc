@@ -17,6 +17,7 @@
 #include "pollux/drivers_glue/pools.h"
 #include "pollux/drivers_glue/port.h"
 #include "pollux/drivers_glue/steered_port.h"
+#include "pollux/drivers_glue/steered_ports.h"
 
 namespace pollux {
 namespace {
@@ -123,13 +124,17 @@ class Cores {
   std::vector<std::unique_ptr<CorePools>> pools;
   Port port;
   std::unique_ptr<Handover> handover;
+  std::vector<std::unique_ptr<SteeredPorts>> local_ports;
   std::vector<std::unique_ptr<Stack>> stacks;
   std::vector<std::unique_ptr<OwnedEcho>> echoes;
   std::vector<std::unique_ptr<CoreLoop<SteeredPort>>> loops;
 
  private:
   void add_core(const Config& config, unsigned i) {
-    stacks.push_back(std::move(Stack::create({.tcp = config.tcp, .seed = i + 1}, pools[i]->pool(), clock.now()).value()));
+    local_ports.push_back(std::make_unique<SteeredPorts>(steering, static_cast<std::uint16_t>(i), std::uint16_t{32768},
+                                                         std::uint16_t{60999}));
+    const StackOptions options{.tcp = config.tcp, .seed = i + 1, .local_ports = local_ports.back().get()};
+    stacks.push_back(std::move(Stack::create(options, pools[i]->pool(), clock.now()).value()));
     InterfaceConfig interface = port.interface();
     interface.primary = i == Steering::primary_core;
     EXPECT_TRUE(stacks[i]->add_interface(interface, clock.now()).has_value());
@@ -329,6 +334,62 @@ TEST(CoresOverRings, ArpReachesAllCoresAndIsAnsweredOnce) {
     EXPECT_EQ(peer.stack->counters()[Counter::arp_replies_in], replies);
     for (unsigned i = 1; i < 4; ++i) EXPECT_EQ(server.stacks[i]->counters()[Counter::arp_replies_out], 0u);
     EXPECT_EQ(server.counters().copies_lost, 0u);
+  });
+}
+
+// Three cores open connections to one address and port; the card knows nothing of cores, and still no answer reaches a
+// core that did not ask.
+TEST(CoresOverRings, ActiveOpensGetTheirAnswers) {
+  test::expect_in_child([] {
+    constexpr unsigned count = 3;
+    constexpr std::size_t each = 150;
+    const Eal eal(eal_config());
+    Wire wire{RingPort("s", count), RingPort("p", 1)};
+    Cores cores(end_config(wire.server.name, "10.0.0.1/24"), eal, count, SteeringMode::software);
+    Peer peer(end_config(wire.peer.name, "10.0.0.2/24"), eal);
+    test::EchoApp app;
+    app.open(*peer.stack);
+
+    const Endpoint remote{IpAddress::v4(10, 0, 0, 2), 7};
+    std::vector<Stream> streams(count * each);
+    const auto turn = [&] {
+      cores.turn();
+      wire.carry();
+      peer.loop->turn(peer.clock.now());
+      wire.carry();
+    };
+    for (int i = 0; i < 20; ++i) turn();
+    for (std::size_t i = 0; i < streams.size(); ++i) {
+      streams[i].goal = 2000;
+      streams[i].salt = i;
+      const auto conn = cores.stacks[i % count]->tcp().connect({.remote = remote}, streams[i]);
+      ASSERT_TRUE(conn.has_value());
+      EXPECT_EQ(cores.steering.owner_of_flow(IpProtocol::tcp, conn->local(), remote), i % count);
+      for (int j = 0; j < 4; ++j) turn();
+    }
+    const auto all_received = [&] {
+      return std::all_of(streams.begin(), streams.end(), [](const Stream& s) { return s.received == s.goal; });
+    };
+    const TimePoint deadline = peer.clock.now() + Duration::from_s(30);
+    while (!all_received() && peer.clock.now() < deadline) turn();
+    EXPECT_TRUE(all_received());
+    for (const Stream& stream : streams) EXPECT_FALSE(stream.wrong);
+    for (const auto& stack : cores.stacks) {
+      EXPECT_EQ(stack->counters()[Counter::tcp_attempt_fails], 0u);
+      EXPECT_EQ(stack->counters()[Counter::tcp_out_rsts], 0u);
+    }
+    EXPECT_GT(cores.counters().handed_over, 0u);
+
+    // A port of one's own choice must lead here too.
+    std::uint16_t elsewhere = 40000;
+    while (cores.steering.owner_of_flow(IpProtocol::tcp, {server_ip, elsewhere}, remote) == 0) ++elsewhere;
+    Stream never;
+    const auto refused = cores.stacks[0]->tcp().connect({.remote = remote, .local = {{}, elsewhere}}, never);
+    ASSERT_FALSE(refused.has_value());
+    EXPECT_EQ(refused.error().code, ErrorCode::address_unavailable);
+    EXPECT_NE(refused.error().text.find("reach another core"), std::string::npos) << refused.error().text;
+    for (auto& stack : cores.stacks) stack->abort_all(cores.clock.now());
+    for (int i = 0; i < 100; ++i) turn();
   });
 }
 

@@ -120,6 +120,56 @@ TEST_P(CoresOverTap, ServeTheKernelOctetForOctet) {
       << output;
 }
 
+/// Sends a line and counts it coming back.
+struct Caller final : TcpHandler {
+  std::atomic<unsigned> answered = 0;
+  std::atomic<unsigned> failed = 0;
+
+  void on_connected(TcpConn conn) noexcept override { (void)conn.send("hello"); }
+  void on_data(TcpConn conn, Bytes bytes) noexcept override {
+    answered += bytes.size() == 5;
+    conn.abort();
+  }
+  void on_closed(TcpConn, CloseReason reason) noexcept override { failed += reason != CloseReason::aborted; }
+};
+
+// Every core calls the kernel's server: SYN-ACKs, and the ARP replies before them, arrive wherever the kernel likes.
+TEST_P(CoresOverTap, CallTheKernel) {
+  expect_in_child([] {
+    constexpr unsigned calls_each = 40;
+    const unsigned cores = GetParam();
+    Runtime runtime(tap_config(cores));
+    test::raise_kernel_side();
+    const int listener = socket(AF_INET, SOCK_STREAM, 0);
+    sockaddr_in any{};
+    any.sin_family = AF_INET;
+    any.sin_port = htons(9000);
+    ASSERT_EQ(bind(listener, reinterpret_cast<const sockaddr*>(&any), sizeof any), 0);
+    ASSERT_EQ(listen(listener, 1024), 0);
+    std::thread server([listener] {
+      std::array<char, 64> buffer;
+      for (int fd; (fd = accept(listener, nullptr, nullptr)) >= 0; close(fd))
+        if (const auto n = recv(fd, buffer.data(), buffer.size(), 0); n > 0)
+          (void)!write(fd, buffer.data(), static_cast<std::size_t>(n));
+    });
+    Caller caller;
+    runtime.on_each_core([&](Stack& stack) {
+      for (unsigned i = 0; i < calls_each; ++i)
+        ASSERT_TRUE(stack.tcp().connect({.remote = {IpAddress::v4(10, 77, 0, 1), 9000}}, caller).has_value());
+    });
+    std::atomic<unsigned> ticks = 0;
+    runtime.on_each_core_tick(Duration::from_ms(10), [&](Stack&, TimePoint) {
+      if (caller.answered + caller.failed == cores * calls_each || ++ticks > 3000) runtime.stop();
+    });
+    EXPECT_EQ(runtime.run(), 0);
+    shutdown(listener, SHUT_RDWR);
+    close(listener);
+    server.join();
+    EXPECT_EQ(caller.answered, cores * calls_each);
+    EXPECT_EQ(caller.failed, 0u) << runtime.counters_text();
+  });
+}
+
 INSTANTIATE_TEST_SUITE_P(Cores, CoresOverTap, testing::Values(2u, 4u));
 
 }  // namespace

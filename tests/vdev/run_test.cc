@@ -106,7 +106,7 @@ TEST(Run, WorksOnAMachineWithOneCpu) {
 }
 
 TEST(Run, EveryIdlePolicyServes) {
-  for (const IdlePolicy policy : {IdlePolicy::spin, IdlePolicy::pause, IdlePolicy::sleep})
+  for (const IdlePolicy policy : {IdlePolicy::spin, IdlePolicy::pause, IdlePolicy::adaptive, IdlePolicy::sleep})
     expect_in_child([&] {
       Config config = tap_config();
       config.idle = policy;
