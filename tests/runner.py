@@ -231,6 +231,8 @@ def suites(quick):
         Suite("vdev", "EAL and virtual devices", False, lambda: meson_tests("gcc", ["vdev"], 600, parallel=1)),
         Suite("kernel", "Linux as the peer", False,
               lambda: with_build("gcc", [tests / "kernel/run"] + (["--quick"] if quick else []), "kernel.log", 900)),
+        Suite("igb", "the real igb driver, in a virtual machine with two emulated cards", False,
+              lambda: with_build("gcc", [tests / "igb/run"], "igb.log", 900)),
         Suite("install", "an outside user's build against the installed library", False,
               lambda: with_build("gcc", [tests / "install/run"], "install.log", 600)),
         Suite("rfc", "the RFC 9293 table against the tests there are", False,

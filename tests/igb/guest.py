@@ -1,0 +1,320 @@
+"""Inside the virtual machine: l4echo on net_e1000_igb, the guest kernel's igb in a namespace of its own as the peer.
+
+Everything runs as root and is gone when the machine ends. Prints a line for each test and "N passed, N failed".
+"""
+import ctypes
+import json
+import os
+import pathlib
+import re
+import signal
+import socket
+import subprocess
+import sys
+import threading
+import time
+import traceback
+
+BUILD = pathlib.Path(sys.argv[1])
+ONLY = sys.argv[2] if len(sys.argv) > 2 else ""
+STACK = "192.0.2.2"
+KERNEL = "192.0.2.1"
+LOG = pathlib.Path("/tmp/l4echo.log")
+CORES = [1, 2, 1, 2]  # four queues on two CPUs
+LIBC = ctypes.CDLL(None, use_errno=True)  # os.setns came with Python 3.12
+DEVICE_ID = "0x10c9"  # 82576
+
+
+def command(*words, timeout=60, check=True):
+    done = subprocess.run([str(w) for w in words], stdin=subprocess.DEVNULL, stdout=subprocess.PIPE,
+                          stderr=subprocess.STDOUT, text=True, timeout=timeout)
+    if check and done.returncode != 0:
+        raise AssertionError(f"{' '.join(map(str, words))}: exit status {done.returncode}\n{done.stdout[-2000:]}")
+    return done.stdout
+
+
+def peer(*words, **options):
+    return command("ip", "netns", "exec", "peer", *words, **options)
+
+
+def wait_until(condition, seconds, what):
+    end = time.monotonic() + seconds
+    while not (value := condition()):
+        if time.monotonic() > end:
+            raise AssertionError(f"after {seconds} s still not: {what() if callable(what) else what}")
+        time.sleep(0.1)
+    return value
+
+
+def load_modules():
+    """As init does: the list is in the order of dependence; what is loaded already is refused, harmlessly."""
+    for name in pathlib.Path("/tmp/modules/test").read_text().split():
+        if not name.startswith("igb"):
+            command("/bin/busybox", "insmod", f"/tmp/modules/{name}", check=False)
+
+
+def cards():
+    found = [d for d in sorted(pathlib.Path("/sys/bus/pci/devices").iterdir())
+             if (d / "device").read_text().strip() == DEVICE_ID]
+    assert len(found) == 2, f"expected two cards, found {found}"
+    return found
+
+
+def set_up_cards():
+    """The first for VFIO, the second for the kernel. Returns the first's PCI address."""
+    first, second = cards()
+    (first / "driver_override").write_text("vfio-pci")
+    pathlib.Path("/sys/bus/pci/drivers_probe").write_text(first.name)
+    assert (first / "driver").resolve().name == "vfio-pci", "the card is not VFIO's"
+    command("/bin/busybox", "insmod", "/tmp/modules/igb.ko", check=False)
+    interface = wait_until(lambda: [p.name for p in (second / "net").glob("*")], 10, "the kernel's igb")[0]
+    command("ip", "netns", "add", "peer")
+    command("ip", "link", "set", interface, "netns", "peer", "name", "peer0")
+    peer("ip", "address", "add", f"{KERNEL}/24", "dev", "peer0")
+    peer("ip", "link", "set", "peer0", "up")
+    peer("ip", "link", "set", "lo", "up")
+    return first.name
+
+
+class Server:
+    def __init__(self, address):
+        config = {
+            "ports": [{"device": address, "addresses": [f"{STACK}/24"], "rx_ring": 512, "tx_ring": 512}],
+            "cores": CORES, "share_cpus": True,
+            "pool": {"packets": 8191, "clones": 8191},
+            "eal": {"extra": ["--iova-mode=pa"]},
+            # A slow machine: late is not lost.
+            "tcp": {"rto_min": "2s", "rto_initial": "2s", "sack": False, "connections_max": 4096, "time_wait_max": 4096},
+        }
+        pathlib.Path("/tmp/l4echo.yaml").write_text(json.dumps(config))
+        self.ports = command(BUILD / "apps/l4echo", "--config", "/tmp/l4echo.yaml", "--show-port")
+        self.output = open(LOG, "w")
+        self.process = subprocess.Popen([BUILD / "apps/l4echo", "--config", "/tmp/l4echo.yaml"],
+                                        stdin=subprocess.DEVNULL, stdout=self.output, stderr=subprocess.STDOUT)
+        wait_until(self.is_serving, 60, lambda: f"l4echo serving; it printed\n{LOG.read_text()}")
+
+    def is_serving(self):
+        assert self.process.poll() is None, f"l4echo ended with status {self.process.returncode}:\n{LOG.read_text()}"
+        return "l4echo: serving" in LOG.read_text()
+
+    def counters(self):
+        """By name, and the packets that each core received; -1 as a core's number holds none."""
+        before = len(LOG.read_text())
+        self.process.send_signal(signal.SIGUSR1)
+        last = f"core {len(CORES) - 1} on CPU"
+        text = wait_until(lambda: (t := LOG.read_text()[before:]) and last in t and t.endswith("\n") and t, 20, "counters")
+        counters = {name: int(value) for name, value in re.findall(r"^ *(\w+) +(\d+)  ", text, re.M)}
+        counters["received"] = [int(n) for n in re.findall(r"^core \d+ on CPU \d+: .*?(\d+) packets received", text, re.M)]
+        return counters
+
+    def stop(self):
+        if self.process.poll() is None:
+            self.process.send_signal(signal.SIGTERM)
+            self.process.wait(30)
+        self.output.close()
+        return self.process.returncode
+
+
+server = None
+
+
+def in_namespace(what):
+    """Runs what() in a thread whose sockets are the peer's."""
+    result = []
+
+    def run():
+        try:
+            with open("/run/netns/peer") as namespace:
+                assert LIBC.setns(namespace.fileno(), 0) == 0, os.strerror(ctypes.get_errno())
+            result.append((what(), None))
+        except BaseException as error:
+            result.append((None, error))
+    thread = threading.Thread(target=run)
+    thread.start()
+    thread.join()
+    if result[0][1] is not None:
+        raise result[0][1]
+    return result[0][0]
+
+
+def pattern(size, salt=0):
+    return b"".join((i * 2654435761 + salt & 0xffffffff).to_bytes(4, "big") for i in range((size + 3) // 4))[:size]
+
+
+def connect(port=7):
+    s = socket.socket()
+    s.settimeout(60)
+    s.connect((STACK, port))
+    return s
+
+
+def echo(connections, octets):
+    """All at once: each connection gets back what it sent."""
+    data = [pattern(octets, i) for i in range(connections)]
+
+    def one(s, text):
+        sender = threading.Thread(target=s.sendall, args=(text,))
+        sender.start()
+        got = bytearray()
+        while len(got) < len(text) and (piece := s.recv(1 << 18)):
+            got += piece
+        sender.join()
+        s.close()
+        if bytes(got) != text:
+            bad.append(len(got))
+    bad = []
+
+    def run():
+        sockets = [connect() for _ in range(connections)]
+        threads = [threading.Thread(target=one, args=pair) for pair in zip(sockets, data)]
+        for t in threads:
+            t.start()
+        for t in threads:
+            t.join()
+    in_namespace(run)
+    assert not bad, f"{len(bad)} of {connections} echoes are wrong, of {octets} octets these lengths: {bad[:10]}"
+
+
+# --- Tests, in this order --------------------------------------------------------------------------------------------
+
+def test_the_start_line_says_rss():
+    text = LOG.read_text()
+    assert f"{len(CORES)} cores over {len(CORES)} queues by RSS" in text, text
+
+
+def test_what_the_driver_offers():
+    print("\n".join("      " + line for line in server.ports.splitlines() if not line.startswith("pollux:")))
+    for words in ("net_e1000_igb", "table of 128 entries, key of 40 octets", "receive interrupts  used",
+                  "TCP_CKSUM          used", "RSS_HASH           used"):
+        assert words in server.ports, server.ports
+
+
+def test_ping():
+    text = peer("ping", "-c", "5", "-i", "0.2", "-W", "5", STACK)
+    assert " 0% packet loss" in text, text
+    text = peer("ping", "-c", "2", "-s", "1400", "-W", "5", STACK)
+    assert " 0% packet loss" in text, text
+
+
+def test_udp_echo_of_many_sizes():
+    def run():
+        s = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+        s.settimeout(10)
+        s.connect((STACK, 7))
+        for size in (1, 2, 17, 63, 64, 65, 512, 1471, 1472):
+            s.send(pattern(size))
+            assert s.recv(2000) == pattern(size), size
+    in_namespace(run)
+
+
+def test_tcp_echo():
+    echo(1, 1_000_000)
+
+
+def test_a_file_by_http():
+    size = 500_000
+    peer("curl", "-sS", "-m", "60", "-o", "/tmp/file", f"http://{STACK}/{size}", timeout=90)
+    assert pathlib.Path("/tmp/file").stat().st_size == size
+
+
+def test_a_hundred_flows_over_all_queues():
+    before = server.counters()
+    echo(100, 20_000)
+    after = server.counters()
+    grown = [b - a for a, b in zip(before["received"], after["received"])]
+    print("      packets received by core:", grown)
+    assert len(grown) == len(CORES) and min(grown) > 300, grown
+
+
+def test_many_udp_clients_over_all_queues():
+    before = server.counters()
+
+    def run():
+        for i in range(64):
+            s = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+            s.settimeout(10)
+            s.connect((STACK, 7))
+            s.send(pattern(100, i))
+            assert s.recv(2000) == pattern(100, i)
+            s.close()
+    in_namespace(run)
+    after = server.counters()
+    assert min(b - a for a, b in zip(before["received"], after["received"])) > 0, (before, after)
+
+
+def test_the_card_agrees_with_the_software_hash():
+    counters = server.counters()
+    assert counters.get("PxRssHashChecked", 0) > 1000, counters
+    assert counters.get("PxRssHashWrong", 0) == 0, counters
+    assert counters.get("PxWrongCore", 0) == 0, counters
+    assert counters.get("handover_full", 0) == 0, counters
+    print("      hashes compared:", counters["PxRssHashChecked"])
+
+
+def test_checksums_by_the_card():
+    assert "checksums by the card" in LOG.read_text(), LOG.read_text()
+    text = peer("cat", "/proc/net/snmp")
+    tcp = [line.split() for line in text.splitlines() if line.startswith("Tcp:")]
+    assert dict(zip(*tcp))["InCsumErrors"] == "0", tcp
+    udp = [line.split() for line in text.splitlines() if line.startswith("Udp:")]
+    assert dict(zip(*udp))["InCsumErrors"] == "0", udp
+    drops = server.counters()
+    assert not [name for name in drops if name.endswith("bad_checksum")], drops
+
+
+def test_the_link_goes_and_comes_back():
+    """In the middle of a transfer; nothing is lost for good."""
+    def flap():
+        time.sleep(0.3)
+        peer("ip", "link", "set", "peer0", "down")
+        time.sleep(1)
+        peer("ip", "link", "set", "peer0", "up")
+    thread = threading.Thread(target=flap)
+    thread.start()
+    try:
+        echo(2, 2_000_000)
+    finally:
+        thread.join()
+
+
+def test_loss_and_delay():
+    peer("tc", "qdisc", "add", "dev", "peer0", "root", "netem", "loss", "1%", "delay", "5ms")
+    try:
+        echo(4, 100_000)
+    finally:
+        peer("tc", "qdisc", "del", "dev", "peer0", "root")
+
+
+def test_it_ends_cleanly():
+    assert server.stop() == 0, LOG.read_text()[-3000:]
+
+
+def main():
+    global server
+    load_modules()
+    server = Server(set_up_cards())
+    print("\n".join("      " + line for line in LOG.read_text().splitlines()))
+    tests = [(n, f) for n, f in globals().items() if n.startswith("test_") and ONLY in n]
+    passed = failed = 0
+    for name, test in tests:
+        began = time.monotonic()
+        try:
+            test()
+            passed += 1
+            verdict = "ok"
+        except Exception:
+            failed += 1
+            verdict = "FAILED"
+            traceback.print_exc(limit=3)
+        print(f"  {verdict:<6} {time.monotonic() - began:6.2f} s  {name}")
+    if failed:
+        print(LOG.read_text()[-6000:])
+    print(f"{passed} passed, {failed} failed")
+
+
+if __name__ == "__main__":
+    try:
+        main()
+    except Exception:
+        traceback.print_exc()
+        print("0 passed, 1 failed")
