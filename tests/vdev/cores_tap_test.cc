@@ -111,7 +111,7 @@ TEST_P(CoresOverTap, ServeTheKernelOctetForOctet) {
     }
     EXPECT_EQ(accepted, clients);
     const Counters counters = runtime.counters();
-    EXPECT_EQ(counters[Counter::tcp_out_rsts], 0u) << runtime.counters_text();
+    EXPECT_EQ(counters[Counter::tcp_estab_resets], 0u) << runtime.counters_text();
     EXPECT_EQ(counters[Counter::handed_over], counters[Counter::taken_over]);
     EXPECT_GT(counters[Counter::handed_over], 0u);
     EXPECT_EQ(counters[DropReason::handover_full], 0u);
