@@ -100,8 +100,10 @@ Json connection_rows(const Sample& after, const std::string& sort) {
     row["id"] = id;
     rows.push_back(std::move(row));
   }
-  std::stable_sort(rows.begin(), rows.end(),
-                   [&](const Json& a, const Json& b) { return number(a, sort) > number(b, sort); });
+  std::sort(rows.begin(), rows.end(), [&](const Json& a, const Json& b) {
+    const auto x = number(a, sort), y = number(b, sort);
+    return x != y ? x > y : cell(a["id"]) < cell(b["id"]);
+  });
   return rows;
 }
 
