@@ -1,7 +1,9 @@
 """l4echo on two cores of a device without RSS: flows are handed to their core in software."""
 import os
+import pathlib
 import re
 import socket
+import time
 
 import harness
 import traffic
@@ -66,3 +68,32 @@ class Cores(harness.ServerTest):
         self.assertEqual(after.since(before, "PxArpRequestsIn"), after.since(before, "PxArpRepliesOut"))
         self.assertEqual(after.since(before, "IcmpOutEchoReps"), 5)
 
+
+
+class Idle(harness.ServerTest):
+    """idle: adaptive, the default."""
+
+    def cpu_seconds(self):
+        """Of all threads, user and system."""
+        tasks = pathlib.Path(f"/proc/{self.server.process.pid}/task").glob("*/stat")
+        return sum(sum(map(int, t.read_text().rsplit(")", 1)[1].split()[11:13])) for t in tasks) / os.sysconf("SC_CLK_TCK")
+
+    def test_costs_under_two_percent_of_a_core(self):
+        time.sleep(0.5)
+        began, before = time.monotonic(), self.cpu_seconds()
+        time.sleep(4)
+        self.assertLess((self.cpu_seconds() - before) / (time.monotonic() - began), 0.02)
+
+    def test_a_packet_ends_the_sleep(self):
+        """Sleeps may last until the next tick, 10 ms; answers do not wait for that."""
+        with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as s:
+            s.settimeout(5)
+            s.connect((STACK, 7))
+            times = []
+            for _ in range(50):
+                time.sleep(0.013)
+                began = time.monotonic()
+                s.send(b"wake up")
+                s.recv(100)
+                times.append(time.monotonic() - began)
+        self.assertLess(sorted(times)[len(times) // 2], 0.003)
