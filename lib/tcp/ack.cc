@@ -66,8 +66,8 @@ void Tcp::process_ack(Tcb& tcb, const Segment& seg) noexcept {
     if (tcb.board.empty()) {
       tcb.rto_deadline = TimePoint::never();  // RFC 6298 5.2
       tcb.backoff = 0;
-    } else if (tcb.timer_kind != TimerKind::reordering) {
-      arm_probe_or_rto(tcb);  // RFC 6298 5.3
+    } else if (tcb.timer_kind == TimerKind::retransmission) {
+      watch_flight(tcb);  // RFC 6298 5.3; one that is watched already is judged by its last progress
     }
     ip_.confirm(tcb.route, now_);
   }

@@ -129,7 +129,10 @@ Tcp::Output Tcp::send_tail_probe(Tcb& tcb) noexcept {
 // Lost segments first, then new data, as far as the congestion window and the peer's allow.
 Tcp::Output Tcp::output_data(Tcb& tcb) noexcept {
   // RFC 5681 4.1: after an idle time the old window says nothing about the path any more.
-  if (tcb.board.empty() && tcb.queue.size() != 0 && now_ms() - tcb.last_sent_ms > current_rto(tcb).ms()) tcb.cc.on_idle_restart(initial_window(tcb));
+  if (tcb.board.empty() && tcb.queue.size() != 0) {
+    const Duration idle = Duration::from_ms(now_ms() - tcb.last_sent_ms);
+    if (idle >= options_.rto_min && idle > current_rto(tcb)) tcb.cc.on_idle_restart(initial_window(tcb));
+  }
   for (std::uint32_t sent = 0; sent < segments_per_turn; ++sent) {
     const std::uint32_t pipe = tcb.in_flight();
     const std::uint32_t window = tcb.cc.cwnd();
@@ -148,6 +151,10 @@ Tcp::Output Tcp::output_data(Tcb& tcb) noexcept {
       return Output::done;
     }
     if (const Output result = send_new(tcb, length, fin); result != Output::done) return result;
+    if (static_cast<std::uint32_t>(tcb.snd.nxt - tcb.snd.una) >= tcb.queue.size()) {  // all that was queued, the FIN too
+      tcb.is.cwnd_limited = false;
+      return Output::done;
+    }
   }
   return Output::more;
 }
@@ -180,7 +187,7 @@ Tcp::Output Tcp::send_new(Tcb& tcb, std::uint32_t length, bool fin) noexcept {
   tcb.snd.nxt = end;
   tcb.loss.prr.on_sent(end - start);
   if (first) tcb.progress = now_;
-  if (tcb.rto_deadline.is_never()) arm_probe_or_rto(tcb);  // RFC 6298 5.1
+  if (tcb.rto_deadline.is_never()) watch_flight(tcb);  // RFC 6298 5.1
   return Output::done;
 }
 

@@ -8,6 +8,14 @@ namespace pollux {
 
 void Tcp::update_recovery(Tcb& tcb, AckEvent& event) noexcept {
   LossRecovery& loss = tcb.loss;
+  const bool undisturbed = loss.mode == RecoveryMode::open && tcb.is.sack && tcb.board.sacked() == 0 &&
+                           !loss.recover_valid && !loss.probe_sent && !event.dsack && event.acked != 0;
+  if (undisturbed) [[likely]] {
+    // The ACK of a flight without gaps leaves nothing behind that could be lost.
+    loss.rack.on_delivery(event.delivery, now_);
+    tell_congestion_control(tcb, event, event.acked);
+    return;
+  }
   const RecoveryMode mode_before = loss.mode;
   const bool more_lost = detect_loss(tcb, event);
   check_tail_probe(tcb, event);
@@ -29,17 +37,19 @@ void Tcp::update_recovery(Tcb& tcb, AckEvent& event) noexcept {
     tcb.cc.set_cwnd(loss.prr.window(event.delivery.octets, tcb.in_flight(), tcb.cc.ssthresh(), tcb.mss, safe));
     mark_dirty(tcb);
   } else if (event.acked != 0 && mode_before != RecoveryMode::recovery) {
-    const Delivery& delivery = event.delivery;
     // RFC 3465 2.3: while a timeout is repaired an ACK counts for one segment at most: what it covers may have arrived
     // long before.
-    const std::uint32_t counted =
-        mode_before == RecoveryMode::loss ? std::min(event.acked, std::uint32_t{tcb.mss}) : event.acked;
-    tcb.cc.on_ack({.acked = counted, .window_limited = tcb.is.cwnd_limited,
-                   .rtt = delivery.has_last && !delivery.last_retransmitted ? now_ - delivery.last_sent : Duration{},
-                   .srtt = tcb.rtt.srtt(), .una = tcb.snd.una, .nxt = tcb.snd.nxt, .now = now_});
+    tell_congestion_control(tcb, event, mode_before == RecoveryMode::loss ? std::min(event.acked, std::uint32_t{tcb.mss}) : event.acked);
   } else {
     mark_dirty(tcb);  // RFC 3042 limited transmit: what arrived out of order left the network
   }
+}
+
+void Tcp::tell_congestion_control(Tcb& tcb, const AckEvent& event, std::uint32_t acked) noexcept {
+  const Delivery& delivery = event.delivery;
+  tcb.cc.on_ack({.acked = acked, .window_limited = tcb.is.cwnd_limited,
+                 .rtt = delivery.has_last && !delivery.last_retransmitted ? now_ - delivery.last_sent : Duration{},
+                 .srtt = tcb.rtt.srtt(), .una = tcb.snd.una, .nxt = tcb.snd.nxt, .now = now_});
 }
 
 /// True when something was newly found lost.

@@ -62,7 +62,36 @@ void Scoreboard::deliver(const SentSegment& segment, Delivery& delivery) noexcep
   delivery.last_retransmitted = segment.retransmitted;
 }
 
-void Scoreboard::acknowledge(SentSlab& slab, SeqNum una, Delivery& delivery) noexcept {
+// Nothing is SACKed, lost or sent twice: what is acknowledged is a run of records in the order they were sent.
+void Scoreboard::acknowledge_undisturbed(SentSlab& slab, SeqNum una, Delivery& delivery) noexcept {
+  if (head_ == nil) return;
+  SentSegment* segment = &slab[head_];
+  if (segment->start.after_eq(una)) return;
+  delivery.octets += static_cast<std::uint32_t>(una - segment->start);
+  outstanding_ -= static_cast<std::uint32_t>(una - segment->start);
+  if (segment->end.before_eq(una)) {
+    delivery.has_sample = delivery.has_last = true;
+    delivery.first_sent = segment->sent_at;
+    do {
+      delivery.last_sent = segment->sent_at;
+      delivery.last_end = segment->end;
+      const std::uint32_t next = segment->next;
+      slab.erase(head_);
+      head_ = next;
+      if (next == nil) {
+        tail_ = lost_hint_ = sack_hint_ = nil;
+        return;
+      }
+      segment = &slab[next];
+    } while (segment->end.before_eq(una));
+    segment->prev = nil;
+    lost_hint_ = sack_hint_ = nil;
+  }
+  // Acknowledged in part: by a receiver short of space, or one that saw other segment boundaries.
+  if (segment->start.before(una)) segment->start = una;
+}
+
+void Scoreboard::acknowledge_disturbed(SentSlab& slab, SeqNum una, Delivery& delivery) noexcept {
   while (head_ != nil) {
     SentSegment& segment = slab[head_];
     if (segment.end.after(una)) {
@@ -152,8 +181,7 @@ bool Scoreboard::split(SentSlab& slab, std::uint32_t index, std::uint32_t length
   return true;
 }
 
-std::uint32_t Scoreboard::next_lost(const SentSlab& slab) noexcept {
-  if (lost_ == retransmitted_) return nil;  // nothing lost is waiting
+std::uint32_t Scoreboard::find_lost(const SentSlab& slab) noexcept {
   std::uint32_t i = lost_hint_ != nil ? lost_hint_ : head_;
   while (i != nil && !(slab[i].lost && !slab[i].in_flight_again)) i = slab[i].next;
   lost_hint_ = i;

@@ -57,7 +57,13 @@ class Scoreboard {
   /// A segment was sent again.
   void sent_again(SentSlab& slab, std::uint32_t index, TimePoint now) noexcept;
   /// Cumulative acknowledgment: forgets what lies before `una`.
-  void acknowledge(SentSlab& slab, SeqNum una, Delivery& delivery) noexcept;
+  void acknowledge(SentSlab& slab, SeqNum una, Delivery& delivery) noexcept {
+    if (!by_time_ && (sacked_ | lost_) == 0) [[likely]] {
+      acknowledge_undisturbed(slab, una, delivery);
+    } else {
+      acknowledge_disturbed(slab, una, delivery);
+    }
+  }
   /// A SACK block. Segments that lie wholly inside are marked.
   void sack(SentSlab& slab, SeqNum left, SeqNum right, Delivery& delivery) noexcept;
   /// Marks one segment lost, or its retransmission lost again.
@@ -71,7 +77,9 @@ class Scoreboard {
   [[nodiscard]] bool split(SentSlab& slab, std::uint32_t index, std::uint32_t length) noexcept;
 
   /// The first lost segment that is not on its way again, by sequence number; nil when there is none.
-  std::uint32_t next_lost(const SentSlab& slab) noexcept;
+  std::uint32_t next_lost(const SentSlab& slab) noexcept {
+    return lost_ == retransmitted_ ? nil : find_lost(slab);
+  }
   std::uint32_t first() const noexcept { return head_; }
   std::uint32_t last() const noexcept { return tail_; }
   /// The segment sent longest ago, and the one sent after `index`.
@@ -83,6 +91,9 @@ class Scoreboard {
   void clear(SentSlab& slab) noexcept;
 
  private:
+  void acknowledge_undisturbed(SentSlab& slab, SeqNum una, Delivery& delivery) noexcept;
+  void acknowledge_disturbed(SentSlab& slab, SeqNum una, Delivery& delivery) noexcept;
+  std::uint32_t find_lost(const SentSlab& slab) noexcept;
   void remove(SentSlab& slab, std::uint32_t index) noexcept;
   void start_time_order(SentSlab& slab) noexcept;
   void link_sent_last(SentSlab& slab, std::uint32_t index) noexcept;

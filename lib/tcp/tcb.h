@@ -69,8 +69,8 @@ struct TcbFlags {
 
 /// What the retransmission deadline stands for.
 enum class TimerKind : std::uint8_t {
-  retransmission,  ///< RFC 6298; also persist and the handshake
-  tail_probe,      ///< RFC 8985 7.2
+  retransmission,  ///< RFC 6298 after a timeout or probe; persist; the handshake
+  flight,          ///< tail loss probe (RFC 8985 7.2) or retransmission, whichever is due first when it fires
   reordering,      ///< RFC 8985 6.3
 };
 

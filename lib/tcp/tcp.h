@@ -225,6 +225,7 @@ class Tcp {
     bool dsack = false;
   };
   void update_recovery(Tcb& tcb, AckEvent& event) noexcept;
+  void tell_congestion_control(Tcb& tcb, const AckEvent& event, std::uint32_t acked) noexcept;
   bool detect_loss(Tcb& tcb, AckEvent& event) noexcept;
   bool detect_loss_by_duplicates(Tcb& tcb, AckEvent& event) noexcept;
   void enter_recovery(Tcb& tcb, const AckEvent& event) noexcept;
@@ -268,12 +269,15 @@ class Tcp {
   void on_retransmission_timeout(Tcb& tcb) noexcept;
   void on_idle_timeout(Tcb& tcb) noexcept;
   void restart_rto(Tcb& tcb) noexcept;
-  void arm_probe_or_rto(Tcb& tcb) noexcept;
+  void watch_flight(Tcb& tcb) noexcept;
   TimePoint rto_expiry(const Tcb& tcb, TimePoint since) const noexcept;
   Duration answer_max(const Tcb& tcb) const noexcept;
-  void on_tail_probe_timer(Tcb& tcb) noexcept;
+  Duration answer_min() const noexcept { return options_.rto_min / 20; }
+  static bool wants_tail_probe(const Tcb& tcb) noexcept;
+  TimePoint tail_probe_time(const Tcb& tcb) const noexcept;
+  void on_flight_timer(Tcb& tcb, TimePoint due) noexcept;
   bool path_is_slow(const Tcb& tcb) const noexcept;
-  void on_retransmission_timer(Tcb& tcb) noexcept;
+  void on_retransmission_timer(Tcb& tcb, TimePoint due) noexcept;
   Duration current_rto(const Tcb& tcb) const noexcept;
   void arm_keepalive(Tcb& tcb) noexcept;
   RttLimits rtt_limits() const noexcept { return {options_.rto_initial, options_.rto_min, options_.rto_max}; }

@@ -2,6 +2,7 @@
 // timeout (3.9.1), FIN-WAIT-2, TIME-WAIT. Each connection has one node in the wheel, armed at or before its earliest
 // deadline: a deadline that moves later costs nothing until the node fires.
 #include <algorithm>
+#include <utility>
 
 #include "pollux/tcp/tcp.h"
 
@@ -18,42 +19,56 @@ Duration Tcp::current_rto(const Tcb& tcb) const noexcept {
   return std::min(rto * (std::int64_t{1} << tcb.backoff), options_.rto_max);
 }
 
+// RFC 6298 5.1, 5.3: when what has been outstanding since `since` has timed out.
 TimePoint Tcp::rto_expiry(const Tcb& tcb, TimePoint since) const noexcept {
-  TimePoint when = since + current_rto(tcb);
+  const TimePoint when = since + current_rto(tcb);
   // The user timeout ends the connection on time, not at the retransmission after it.
-  if (tcb.user_timeout_ms != 0) when = std::min(when, tcb.progress + Duration::from_ms(tcb.user_timeout_ms));
-  return std::max(when, now_ + TimerWheel::tick);
+  return tcb.user_timeout_ms == 0 ? when : std::min(when, tcb.progress + Duration::from_ms(tcb.user_timeout_ms));
 }
 
 void Tcp::restart_rto(Tcb& tcb) noexcept {
   tcb.timer_kind = TimerKind::retransmission;
-  set_deadline(tcb, tcb.rto_deadline, rto_expiry(tcb, now_));
+  set_deadline(tcb, tcb.rto_deadline, std::max(rto_expiry(tcb, now_), now_ + TimerWheel::tick));
 }
 
-// RFC 8985 7.2: a tail loss probe comes before the timeout when an undisturbed flight's last ACKs stay away.
-void Tcp::arm_probe_or_rto(Tcb& tcb) noexcept {
-  restart_rto(tcb);
-  const bool wanted = tcb.is.sack && tcb.synchronized() && tcb.loss.mode == RecoveryMode::open && !tcb.loss.probe_sent &&
-                      tcb.board.sacked() == 0 && tcb.backoff == 0 && tcb.rtt.has_sample() && tcb.snd.wnd != 0;
-  if (!wanted) return;
-  const TimePoint probe_at = now_ + answer_max(tcb);
-  if (probe_at >= tcb.rto_deadline) return;
-  tcb.timer_kind = TimerKind::tail_probe;
-  set_deadline(tcb, tcb.rto_deadline, probe_at);
+// RFC 6298 5.1 and 5.3, RFC 8985 7.2, mostly at the price of a comparison: which is due when, probe or timeout, is worked
+// out when the timer fires, and it fires no later than either could be due.
+void Tcp::watch_flight(Tcb& tcb) noexcept {
+  tcb.timer_kind = TimerKind::flight;
+  if (tcb.is_armed() && tcb.deadline <= now_ + answer_min()) [[likely]] {
+    tcb.rto_deadline = tcb.deadline;
+    return;
+  }
+  const TimePoint rto_at = rto_expiry(tcb, tcb.progress);
+  set_deadline(tcb, tcb.rto_deadline, wants_tail_probe(tcb) ? std::min(rto_at, now_ + answer_max(tcb)) : rto_at);
+}
+
+// A tail loss probe comes before the timeout when an undisturbed flight's last ACKs stay away.
+bool Tcp::wants_tail_probe(const Tcb& tcb) noexcept {
+  return tcb.is.sack && tcb.synchronized() && tcb.loss.mode == RecoveryMode::open && !tcb.loss.probe_sent &&
+         tcb.board.sacked() == 0 && tcb.backoff == 0 && tcb.rtt.has_sample() && tcb.snd.wnd != 0;
 }
 
 // Two round trips; not sooner than a host that was busy elsewhere for a moment: 10 ms with the usual minimum RTO.
-Duration Tcp::answer_max(const Tcb& tcb) const noexcept {
-  return std::max(tcb.rtt.srtt() * 2, options_.rto_min / 20);
+Duration Tcp::answer_max(const Tcb& tcb) const noexcept { return std::max(tcb.rtt.srtt() * 2, answer_min()); }
+
+// RFC 8985 7.2
+TimePoint Tcp::tail_probe_time(const Tcb& tcb) const noexcept {
+  constexpr Duration peer_delayed_ack_max = Duration::from_ms(200);  // TLP.max_ack_delay
+  const TimePoint when = std::max(sent_[tcb.board.last()].sent_at, tcb.progress) + answer_max(tcb);
+  // Less than two full segments may wait for the peer's delayed ACK.
+  return tcb.board.outstanding() < 2u * tcb.mss ? when + peer_delayed_ack_max : when;
 }
 
-// The timer was armed for the earliest moment; more was sent since, and more may be known.
-void Tcp::on_tail_probe_timer(Tcb& tcb) noexcept {
+// `due`: when the timer was to fire. After a standstill the probe that came first is not skipped.
+void Tcp::on_flight_timer(Tcb& tcb, TimePoint due) noexcept {
   POLLUX_DCHECK(!tcb.board.empty());
-  constexpr Duration peer_delayed_ack_max = Duration::from_ms(200);  // RFC 8985 7.2 TLP.max_ack_delay
-  TimePoint probe_at = sent_[tcb.board.last()].sent_at + answer_max(tcb);
-  // Less than two full segments may wait for the peer's delayed ACK.
-  if (tcb.board.outstanding() < 2u * tcb.mss) probe_at = probe_at + peer_delayed_ack_max;
+  const TimePoint rto_at = rto_expiry(tcb, tcb.progress);
+  if (rto_at <= due) {
+    on_retransmission_timeout(tcb);
+    return;
+  }
+  TimePoint probe_at = wants_tail_probe(tcb) ? tail_probe_time(tcb) : TimePoint::never();
   if (probe_at <= now_ && path_is_slow(tcb)) probe_at = now_ + answer_max(tcb);
   if (probe_at <= now_) {
     tcb.is.tail_probe_due = true;
@@ -61,8 +76,6 @@ void Tcp::on_tail_probe_timer(Tcb& tcb) noexcept {
     mark_dirty(tcb);
     return;
   }
-  const TimePoint rto_at = rto_expiry(tcb, tcb.progress);
-  tcb.timer_kind = probe_at < rto_at ? TimerKind::tail_probe : TimerKind::retransmission;
   set_deadline(tcb, tcb.rto_deadline, std::min(probe_at, rto_at));
 }
 
@@ -116,8 +129,8 @@ void Tcp::on_timer(Tcb& tcb) noexcept {
     }
   }
   if (tcb.rto_deadline <= now_) {
-    tcb.rto_deadline = TimePoint::never();
-    on_retransmission_timer(tcb);
+    const TimePoint due = std::exchange(tcb.rto_deadline, TimePoint::never());
+    on_retransmission_timer(tcb, due);
     if (tcb.state == TcpState::closed) return;
   }
   if (tcb.idle_deadline <= now_) {
@@ -129,10 +142,10 @@ void Tcp::on_timer(Tcb& tcb) noexcept {
   if (!next.is_never()) timers_.arm(tcb, next);
 }
 
-void Tcp::on_retransmission_timer(Tcb& tcb) noexcept {
+void Tcp::on_retransmission_timer(Tcb& tcb, TimePoint due) noexcept {
   switch (tcb.timer_kind) {
-    case TimerKind::tail_probe:
-      on_tail_probe_timer(tcb);
+    case TimerKind::flight:
+      on_flight_timer(tcb, due);
       return;
     case TimerKind::reordering:
       on_reordering_timeout(tcb);
