@@ -38,7 +38,7 @@ void Tcp::process_ack(Tcb& tcb, const Segment& seg) noexcept {
   event.duplicate = event.acked == 0 && seg.length == 0 && !seg.flags.has(TcpFlags::fin) && !tcb.board.empty() &&
                     snd.wnd != 0 && seg.window << tcb.send_scale == snd.wnd;
   if (event.duplicate) counters_.add(Counter::tcp_dup_acks_in);
-  if (seg.options != nullptr && tcb.is.sack) event.dsack = take_sacks(tcb, seg, event.delivery);
+  if (seg.options != nullptr && tcb.is.sack) take_sacks(tcb, seg, event);
   if (event.acked == 0 && !event.duplicate && !event.dsack && event.delivery.octets == 0) return;
 
   const std::uint32_t data = std::min(event.acked, tcb.queue.size());
@@ -80,10 +80,9 @@ void Tcp::process_ack(Tcb& tcb, const Segment& seg) noexcept {
   }
 }
 
-// RFC 2018 4. True when the ACK reports a duplicate arrival (RFC 2883 4).
-bool Tcp::take_sacks(Tcb& tcb, const Segment& seg, Delivery& delivery) noexcept {
+// RFC 2018 4; RFC 2883 4: the first block may report a duplicate arrival.
+void Tcp::take_sacks(Tcb& tcb, const Segment& seg, AckEvent& event) noexcept {
   const TcpOptionValues& options = *seg.options;
-  bool dsack = false;
   for (std::uint8_t i = 0; i < options.sack_count; ++i) {
     const SackBlock& block = options.sacks[i];
     if (!block.left.before(block.right) || block.right.after(tcb.snd.max)) continue;  // a lie, or long ago
@@ -91,12 +90,15 @@ bool Tcp::take_sacks(Tcb& tcb, const Segment& seg, Delivery& delivery) noexcept 
       const bool below = block.right.before_eq(seg.ack);
       const bool inside = options.sack_count > 1 && block.left.after_eq(options.sacks[1].left) &&
                           block.right.before_eq(options.sacks[1].right);
-      dsack = below || inside;
-      if (dsack) continue;
+      event.dsack = below || inside;
+      if (event.dsack) {
+        const auto octets = static_cast<std::uint32_t>(block.right - block.left);
+        if (tcb.loss.may_undo && block.left.after_eq(tcb.loss.mark)) event.needless = (octets + tcb.mss - 1) / tcb.mss;
+        continue;
+      }
     }
-    if (block.right.after(seg.ack)) tcb.board.sack(sent_, block.left, block.right, delivery);
+    if (block.right.after(seg.ack)) tcb.board.sack(sent_, block.left, block.right, event.delivery);
   }
-  return dsack;
 }
 
 void Tcp::sample_handshake_rtt(Tcb& tcb) noexcept {

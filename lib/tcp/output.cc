@@ -119,9 +119,7 @@ Tcp::Output Tcp::send_tail_probe(Tcb& tcb) noexcept {
   if (result != Output::done) return result;
   counters_.add(Counter::tcp_loss_probes);
   note(tcb, FlightEvent::tail_probe, 0, static_cast<std::uint32_t>(tcb.snd.nxt - tcb.snd.iss));
-  loss.probe_sent = true;
-  loss.probe_was_retransmission = !new_data;
-  loss.probe_end = tcb.snd.nxt;
+  loss.begin_probe(tcb.snd.nxt, !new_data);
   tcb.is.tail_probe_due = false;
   return Output::done;
 }
@@ -137,7 +135,8 @@ Tcp::Output Tcp::output_data(Tcb& tcb) noexcept {
     const std::uint32_t pipe = tcb.in_flight();
     const std::uint32_t window = tcb.cc.cwnd();
     const std::uint32_t budget = window > pipe ? window - pipe : 0;
-    if (const std::uint32_t lost = tcb.board.next_lost(sent_); lost != Scoreboard::nil) {
+    const bool new_data_only = tcb.loss.timeout_check == TimeoutCheck::second_ack;  // RFC 5682 2.1 step 2b
+    if (const std::uint32_t lost = tcb.board.next_lost(sent_); lost != Scoreboard::nil && !new_data_only) {
       tcb.is.cwnd_limited = true;
       if (budget < std::min(sent_[lost].length(), std::uint32_t{tcb.mss})) return Output::done;
       if (const Output result = retransmit(tcb, lost); result != Output::done) return result;
@@ -202,6 +201,7 @@ Tcp::Output Tcp::retransmit(Tcb& tcb, std::uint32_t index) noexcept {
   const auto length = static_cast<std::uint32_t>(data_end - start);
   if (const Output result = send_segment(tcb, start, length, fin); result != Output::done) return result;
   tcb.board.sent_again(sent_, index, now_);
+  if (tcb.loss.unproven < 0xffff) ++tcb.loss.unproven;
   tcb.loss.prr.on_sent(sent_[index].length());
   if (tcb.rto_deadline.is_never()) restart_rto(tcb);
   return Output::done;

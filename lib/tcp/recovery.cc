@@ -16,6 +16,11 @@ void Tcp::update_recovery(Tcb& tcb, AckEvent& event) noexcept {
     tell_congestion_control(tcb, event, event.acked);
     return;
   }
+  if (undo_if_needless(tcb, event)) {
+    if (event.dsack) loss.rack.on_dsack(tcb.snd.una, tcb.snd.nxt);
+    loss.rack.on_delivery(event.delivery, now_);
+    return;
+  }
   const RecoveryMode mode_before = loss.mode;
   const bool more_lost = detect_loss(tcb, event);
   check_tail_probe(tcb, event);
@@ -43,6 +48,54 @@ void Tcp::update_recovery(Tcb& tcb, AckEvent& event) noexcept {
   } else {
     mark_dirty(tcb);  // RFC 3042 limited transmit: what arrived out of order left the network
   }
+}
+
+/// True when the ACK shows that the last reduction was a mistake, which is then taken back.
+bool Tcp::undo_if_needless(Tcb& tcb, const AckEvent& event) noexcept {
+  LossRecovery& loss = tcb.loss;
+  // RFC 3708 3: the peer has got everything twice that was sent again in this episode.
+  if (loss.may_undo && loss.unproven != 0 && event.needless != 0) {
+    loss.unproven = static_cast<std::uint16_t>(loss.unproven - std::min<std::uint32_t>(loss.unproven, event.needless));
+    if (loss.unproven == 0) {
+      counters_.add(Counter::tcp_dsack_undo);
+      undo(tcb);
+      return true;
+    }
+  }
+  switch (loss.timeout_check) {
+    case TimeoutCheck::none:
+      return false;
+    case TimeoutCheck::first_ack: {
+      // RFC 5682 2.1 step 2: only an ACK of a part asks the question; new data brings the answer.
+      const bool more = static_cast<std::uint32_t>(tcb.snd.nxt - tcb.snd.una) < std::min(tcb.queue.size(), tcb.snd.wnd);
+      const bool part = event.acked != 0 && tcb.snd.una.before(loss.recover);
+      loss.timeout_check = part && more ? TimeoutCheck::second_ack : TimeoutCheck::none;
+      return false;
+    }
+    case TimeoutCheck::second_ack:
+      loss.timeout_check = TimeoutCheck::none;
+      if (event.acked != 0 && event.delivery.has_sample) {
+        // Step 3b: what was sent once, before the timeout, arrived.
+        counters_.add(Counter::tcp_spurious_rtos);
+        undo(tcb);
+        return true;
+      }
+      tcb.cc.set_cwnd(std::min(tcb.cc.cwnd(), 3u * tcb.mss));  // step 3a
+      return false;
+  }
+  return false;
+}
+
+void Tcp::undo(Tcb& tcb) noexcept {
+  LossRecovery& loss = tcb.loss;
+  loss.mode = RecoveryMode::open;
+  loss.timeout_check = TimeoutCheck::none;
+  note(tcb, FlightEvent::recovered);
+  loss.may_undo = loss.recover_valid = false;
+  loss.dup_acks = 0;
+  tcb.board.unmark_all_lost(sent_);
+  tcb.cc.undo();
+  mark_dirty(tcb);
 }
 
 void Tcp::tell_congestion_control(Tcb& tcb, const AckEvent& event, std::uint32_t acked) noexcept {
@@ -105,6 +158,7 @@ void Tcp::enter_recovery(Tcb& tcb, const AckEvent& event) noexcept {
   LossRecovery& loss = tcb.loss;
   counters_.add(Counter::tcp_fast_retrans);
   note(tcb, FlightEvent::fast_recovery, 0, tcb.board.lost());
+  loss.begin_episode(tcb.snd.una);
   loss.mode = RecoveryMode::recovery;
   loss.recover = tcb.snd.max;
   loss.recover_valid = true;
@@ -117,10 +171,10 @@ void Tcp::enter_recovery(Tcb& tcb, const AckEvent& event) noexcept {
 // RFC 8985 7.4.2: did the probe repair a loss that nobody noticed?
 void Tcp::check_tail_probe(Tcb& tcb, const AckEvent& event) noexcept {
   LossRecovery& loss = tcb.loss;
-  if (!loss.probe_sent || tcb.snd.una.before(loss.probe_end)) return;
+  if (!loss.probe_sent || tcb.snd.una.before(loss.mark)) return;
   if (loss.probe_was_retransmission && !event.dsack) {
-    if (event.acked != 0 && tcb.snd.una == loss.probe_end) return;  // a D-SACK may yet say that the original arrived
-    if (tcb.snd.una.after(loss.probe_end)) {
+    if (event.acked != 0 && tcb.snd.una == loss.mark) return;  // a D-SACK may yet say that the original arrived
+    if (tcb.snd.una.after(loss.mark)) {
       // New data was acknowledged and no D-SACK came: the probe replaced a lost segment, which asks for a response.
       tcb.cc.on_congestion({.in_flight = tcb.board.outstanding() + event.acked, .now = now_});
       tcb.cc.set_cwnd(tcb.cc.ssthresh());

@@ -49,16 +49,41 @@ enum class RecoveryMode : std::uint8_t {
   loss,      ///< after a retransmission timeout, until `recover` is acknowledged
 };
 
+/// Was the retransmission timeout needless? RFC 5682 2.1.
+enum class TimeoutCheck : std::uint8_t {
+  none,
+  first_ack,   ///< the first segment was sent again: what does the next ACK say?
+  second_ack,  ///< that one advanced, and new data went out: the one after it decides
+};
+
 struct LossRecovery {
   Rack rack;
   ProportionalRate prr;
   SeqNum recover;              ///< SND.NXT when the loss was detected (RFC 6582, RFC 6675 RecoveryPoint)
-  SeqNum probe_end;            ///< RFC 8985 TLP.end_seq; valid while probe_sent
+  /// While probe_sent: RFC 8985 TLP.end_seq. While may_undo: SND.UNA when the episode of loss began. Never both.
+  SeqNum mark;
+  std::uint16_t unproven = 0;  ///< retransmissions of the episode that no D-SACK has shown needless; while may_undo
   RecoveryMode mode = RecoveryMode::open;
+  TimeoutCheck timeout_check = TimeoutCheck::none;
   std::uint8_t dup_acks = 0;   ///< consecutive duplicates received, without SACK
-  bool probe_sent = false;     ///< a tail loss probe is unanswered
-  bool probe_was_retransmission = false;
-  bool recover_valid = false;  ///< `recover` bars another reaction to duplicate ACKs (RFC 6582 3.2 step 1)
+  bool probe_sent : 1 = false;     ///< a tail loss probe is unanswered
+  bool probe_was_retransmission : 1 = false;
+  bool recover_valid : 1 = false;  ///< `recover` bars another reaction to duplicate ACKs (RFC 6582 3.2 step 1)
+  bool may_undo : 1 = false;       ///< the last reduction can be taken back
+
+  /// The congestion window is about to be reduced; `una`: SND.UNA.
+  void begin_episode(SeqNum una) noexcept {
+    probe_sent = false;
+    may_undo = true;
+    unproven = 0;
+    mark = una;
+  }
+  void begin_probe(SeqNum nxt, bool retransmission) noexcept {
+    may_undo = false;
+    probe_sent = true;
+    probe_was_retransmission = retransmission;
+    mark = nxt;
+  }
 };
 
 }  // namespace pollux

@@ -40,7 +40,7 @@ class RttEstimator {
     return std::clamp(Duration::from_us(std::int64_t{srtt_us_} + variance_us), limits.rto_min, limits.rto_max);
   }
 
-  void note_lost_syn() noexcept { syn_was_lost_ = true; }
+  void note_lost_syn() noexcept { syn_was_lost_ = 1; }
   bool has_sample() const noexcept { return srtt_us_ != 0; }
   Duration srtt() const noexcept { return Duration::from_us(srtt_us_); }
   Duration rttvar() const noexcept { return Duration::from_us(rttvar_us_); }
@@ -48,8 +48,8 @@ class RttEstimator {
  private:
   static constexpr std::int64_t clock_granularity_us = 66;  // one tick of the timer wheel
   std::uint32_t srtt_us_ = 0;  // 0: no sample yet
-  std::uint32_t rttvar_us_ = 0;
-  bool syn_was_lost_ = false;
+  std::uint32_t rttvar_us_ : 31 = 0;
+  std::uint32_t syn_was_lost_ : 1 = 0;
 };
 
 }  // namespace pollux

@@ -209,22 +209,27 @@ class Tcp {
     tcb.keepalives_sent = 0;
   }
 
+  /// What one ACK tells.
+  struct AckEvent {
+    Delivery delivery;
+    std::uint32_t acked = 0;  ///< octets by which SND.UNA advanced
+    std::uint32_t needless = 0;  ///< segments sent again in this episode of loss that arrived twice (D-SACK)
+    bool duplicate = false;   ///< RFC 5681 2
+    bool dsack = false;
+  };
+
   // ack.cc: what an acceptable ACK changes (RFC 9293 3.10.7.4 fifth, RFC 6298)
   void update_window(Tcb& tcb, const Segment& seg) noexcept;
   void process_ack(Tcb& tcb, const Segment& seg) noexcept;
-  bool take_sacks(Tcb& tcb, const Segment& seg, Delivery& delivery) noexcept;
+  void take_sacks(Tcb& tcb, const Segment& seg, AckEvent& event) noexcept;
   void sample_rtt(Tcb& tcb, const Segment& seg, const Delivery& delivery) noexcept;
   void sample_handshake_rtt(Tcb& tcb) noexcept;
   void our_fin_acknowledged(Tcb& tcb) noexcept;
 
   // recovery.cc: loss detection and recovery (RFC 5681, 6582, 6675, 8985, 9937)
-  struct AckEvent {
-    Delivery delivery;
-    std::uint32_t acked = 0;  ///< octets by which SND.UNA advanced
-    bool duplicate = false;   ///< RFC 5681 2
-    bool dsack = false;
-  };
   void update_recovery(Tcb& tcb, AckEvent& event) noexcept;
+  bool undo_if_needless(Tcb& tcb, const AckEvent& event) noexcept;
+  void undo(Tcb& tcb) noexcept;
   void tell_congestion_control(Tcb& tcb, const AckEvent& event, std::uint32_t acked) noexcept;
   bool detect_loss(Tcb& tcb, AckEvent& event) noexcept;
   bool detect_loss_by_duplicates(Tcb& tcb, AckEvent& event) noexcept;

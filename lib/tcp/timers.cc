@@ -186,6 +186,7 @@ void Tcp::on_retransmission_timeout(Tcb& tcb) noexcept {
     note(tcb, FlightEvent::timeout, tcb.retries);
     if (tcb.synchronized()) {
       LossRecovery& loss = tcb.loss;
+      const bool fresh = loss.mode == RecoveryMode::open && tcb.retries == 1;
       tcb.cc.on_timeout({.in_flight = tcb.board.outstanding(), .now = now_}, tcb.retries == 1);
       // RFC 2018 8: a peer whose first missing octet is one it had SACKed has thrown data away.
       const bool reneged = !tcb.board.empty() && sent_[tcb.board.first()].sacked;
@@ -194,6 +195,9 @@ void Tcp::on_retransmission_timeout(Tcb& tcb) noexcept {
       loss.recover_valid = true;
       loss.mode = RecoveryMode::loss;
       loss.dup_acks = 0;
+      if (fresh) loss.begin_episode(tcb.snd.una);
+      // RFC 5682 2.1 step 1: not while an earlier loss is repaired
+      loss.timeout_check = fresh && !reneged ? TimeoutCheck::first_ack : TimeoutCheck::none;
       loss.probe_sent = false;
       tcb.is.tail_probe_due = false;
     } else {

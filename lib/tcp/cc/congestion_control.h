@@ -35,6 +35,10 @@ class CongestionControl {
   void on_timeout(const CcLoss& loss, bool first) noexcept {
     std::visit([&](auto& c) { c.on_timeout(loss, first); }, controller_);
   }
+  /// The last on_congestion() or on_timeout() was a mistake (RFC 4015 3.2): back to the window and ssthresh before it.
+  void undo() noexcept {
+    std::visit([](auto& c) { c.undo(); }, controller_);
+  }
   /// Nothing was sent for longer than one RTO: back to what a new connection may send.
   void on_idle_restart(std::uint32_t initial_window) noexcept {
     std::visit([&](auto& c) { c.on_idle_restart(initial_window); }, controller_);

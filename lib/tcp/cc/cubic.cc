@@ -75,6 +75,7 @@ void Cubic::avoid_congestion(const CcAck& ack) noexcept {
 void Cubic::on_congestion(const CcLoss& loss) noexcept {
   // 4.7 fast convergence: a flow that could not come back to its old maximum gives the rest up to others.
   cwnd_prior_ = cwnd_;
+  ssthresh_prior_ = ssthresh_;
   w_max_ = cwnd_ < w_max_ ? static_cast<std::uint32_t>(cwnd_ * (1.0 + beta) / 2.0) : cwnd_;
   // 4.6; what is in flight bounds it when the application did not fill the window.
   ssthresh_ = std::max(static_cast<std::uint32_t>(std::min(loss.in_flight, cwnd_) * beta), 2 * mss_);
@@ -87,6 +88,14 @@ void Cubic::on_timeout(const CcLoss& loss, bool first) noexcept {
   epoch_open_ = false;
   after_timeout_ = true;  // 4.8
   slow_start_.restart();
+}
+
+// RFC 9438 4.9: the curve starts from where the window was.
+void Cubic::undo() noexcept {
+  cwnd_ = std::max(cwnd_, cwnd_prior_);
+  ssthresh_ = std::max(ssthresh_, ssthresh_prior_);
+  w_max_ = std::max(w_max_, cwnd_prior_);
+  epoch_open_ = after_timeout_ = false;
 }
 
 void Cubic::on_idle_restart(std::uint32_t initial_window) noexcept {

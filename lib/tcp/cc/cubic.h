@@ -21,6 +21,7 @@ class Cubic {
   void on_congestion(const CcLoss& loss) noexcept;
   void set_cwnd(std::uint32_t octets) noexcept { cwnd_ = octets; }
   void on_timeout(const CcLoss& loss, bool first) noexcept;
+  void undo() noexcept;
   void on_idle_restart(std::uint32_t initial_window) noexcept;
   void set_mss(std::uint32_t mss) noexcept { mss_ = mss; }
 
@@ -35,6 +36,7 @@ class Cubic {
   std::uint32_t mss_ = 0;
   std::uint32_t w_max_ = 0;        // window before the last reduction, octets
   std::uint32_t cwnd_prior_ = 0;   // the same, without fast convergence
+  std::uint32_t ssthresh_prior_ = 0;  // before the last reduction
   float w_est_ = 0;                // what Reno would have, octets
   float growth_ = 0;               // fractions of an octet not added to cwnd yet
   float k_s_ = 0;                  // seconds until the cubic curve is back at w_max

@@ -23,6 +23,8 @@ void NewReno::on_ack(const CcAck& ack) noexcept {
 }
 
 void NewReno::on_congestion(const CcLoss& loss) noexcept {
+  cwnd_prior_ = cwnd_;
+  ssthresh_prior_ = ssthresh_;
   // RFC 5681 3.2 step 2, equation 4; what limited transmit sent beyond the window MUST NOT count.
   ssthresh_ = std::max(std::min(loss.in_flight, cwnd_) / 2, 2 * mss_);
   acked_in_avoidance_ = 0;
@@ -30,7 +32,11 @@ void NewReno::on_congestion(const CcLoss& loss) noexcept {
 
 void NewReno::on_timeout(const CcLoss& loss, bool first) noexcept {
   // RFC 5681 3.1 equation 4; ssthresh is held when the same segment times out again.
-  if (first) ssthresh_ = std::max(loss.in_flight / 2, 2 * mss_);
+  if (first) {
+    cwnd_prior_ = cwnd_;
+    ssthresh_prior_ = ssthresh_;
+    ssthresh_ = std::max(loss.in_flight / 2, 2 * mss_);
+  }
   cwnd_ = mss_;  // the loss window
   after_timeout_ = true;
   acked_in_avoidance_ = 0;

@@ -21,6 +21,10 @@ class NewReno {
   void on_congestion(const CcLoss& loss) noexcept;
   void set_cwnd(std::uint32_t octets) noexcept { cwnd_ = octets; }
   void on_timeout(const CcLoss& loss, bool first) noexcept;
+  void undo() noexcept {
+    cwnd_ = cwnd_ > cwnd_prior_ ? cwnd_ : cwnd_prior_;
+    ssthresh_ = ssthresh_prior_;
+  }
   void on_idle_restart(std::uint32_t initial_window) noexcept;
   void set_mss(std::uint32_t mss) noexcept { mss_ = mss; }
 
@@ -28,6 +32,8 @@ class NewReno {
   std::uint32_t cwnd_ = 0;
   std::uint32_t ssthresh_ = 0x7fffffff;  // RFC 5681 3.1: arbitrarily high at first
   std::uint32_t acked_in_avoidance_ = 0;
+  std::uint32_t cwnd_prior_ = 0;      // before the last reduction ...
+  std::uint32_t ssthresh_prior_ = 0;  // ... as this
   std::uint32_t mss_ = 0;
   bool after_timeout_ = false;  ///< in the slow start that follows a timeout
 };
