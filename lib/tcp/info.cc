@@ -18,21 +18,25 @@ Duration since_ms(std::uint32_t now_ms, std::uint32_t then_ms) noexcept {
   return Duration::from_ms(static_cast<std::int32_t>(now_ms - then_ms));
 }
 
-/// What the three deadlines stand for; the earliest wins.
-void fill_timer(TcpInfo& info, const Tcb& tcb, TimePoint now) noexcept {
+/// What the three deadlines stand for; the earliest wins. `probe_at`, `rto_at`: of a flight that is watched.
+void fill_timer(TcpInfo& info, const Tcb& tcb, TimePoint probe_at, TimePoint rto_at, TimePoint now) noexcept {
   TimePoint next = TimePoint::never();
   const auto consider = [&](TimePoint deadline, TcpTimer timer) {
     if (deadline >= next) return;
     next = deadline;
     info.timer = timer;
   };
-  TcpTimer first = TcpTimer::retransmission;
-  if (tcb.timer_kind == TimerKind::tail_probe) first = TcpTimer::tail_probe;
-  else if (tcb.timer_kind == TimerKind::reordering) first = TcpTimer::reordering;
-  // RFC 9293 3.8.6.1: with data waiting, nothing outstanding or a closed window, it is the persist timer.
-  else if (tcb.synchronized() && tcb.queue.size() != 0 && (tcb.board.empty() || tcb.snd.wnd == 0))
-    first = TcpTimer::persist;
-  consider(tcb.rto_deadline, first);
+  if (tcb.timer_kind == TimerKind::flight && !tcb.rto_deadline.is_never()) {
+    consider(probe_at, TcpTimer::tail_probe);
+    consider(rto_at, TcpTimer::retransmission);
+  } else if (tcb.timer_kind == TimerKind::reordering) {
+    consider(tcb.rto_deadline, TcpTimer::reordering);
+  } else {
+    // RFC 9293 3.8.6.1: with data waiting, nothing outstanding or a closed window, it is the persist timer.
+    const bool persist =
+        tcb.synchronized() && tcb.queue.size() != 0 && (tcb.board.empty() || tcb.snd.wnd == 0);
+    consider(tcb.rto_deadline, persist ? TcpTimer::persist : TcpTimer::retransmission);
+  }
   consider(tcb.ack_deadline, TcpTimer::delayed_ack);
   consider(tcb.idle_deadline, tcb.state == TcpState::fin_wait_2 ? TcpTimer::fin_wait_2 : TcpTimer::keepalive);
   if (info.timer != TcpTimer::none) info.timer_in = std::max(next - now, Duration{});
@@ -100,7 +104,8 @@ TcpInfo Tcp::info(const Tcb& tcb) const noexcept {
   info.backoff = tcb.backoff;
   info.retries = tcb.retries;
   info.keepalives = tcb.keepalives_sent;
-  fill_timer(info, tcb, now_);
+  const bool probe = !tcb.board.empty() && wants_tail_probe(tcb);
+  fill_timer(info, tcb, probe ? tail_probe_time(tcb) : TimePoint::never(), rto_expiry(tcb, tcb.progress), now_);
   info.congestion = tcb.options->congestion;
   info.recovery = tcb.loss.mode;
   if (tcb.is.connected) {
