@@ -110,6 +110,13 @@ void add_connection_keys(Section& s, TcpConnOptions& conn) {
   s.duration(
       "user_timeout", conn.user_timeout, 0_s, day * 30,
       "Give a connection up when data stays unacknowledged this long (RFC 5482); 0: retries_max decides");
+  s.duration("linger", conn.linger, 0_s, day * 30,
+             "Reset a closed connection when its data stays unacknowledged this long; 0: retries_max decides");
+  s.boolean("reset_on_close", conn.reset_on_close, "Closing a connection resets it");
+  s.integer("mss_max", conn.mss_max, 0, 65535,
+            "Largest segment to send and to ask for, at least 88; 0: as the MTU has it");
+  s.size("not_sent_low_water", conn.not_sent_low_water, 0, kib * kib * kib,
+         "Octets per connection that wait unsent before the application has to wait; 0: as many as the send buffer holds");
   s.integer("retries_max", conn.retries_max, 1, 30, "Retransmissions before a connection is given up");
   s.integer("syn_retries_max", conn.syn_retries_max, 1, 30, "Retransmissions of a SYN");
   s.integer("syn_ack_retries_max", conn.syn_ack_retries_max, 1, 30, "Retransmissions of a SYN-ACK");
@@ -126,6 +133,9 @@ Section tcp_section(TcpOptions& tcp) {
             "Connections in TIME-WAIT per core; then the oldest ends early");
   s.integer("listeners_max", tcp.listeners_max, 1, 65535, "Listening ports per core");
   s.duration("msl", tcp.msl, 1_ms, 120_s, "Maximum segment lifetime; TIME-WAIT lasts twice this");
+  s.duration("time_wait_reuse_after", tcp.time_wait_reuse_after, 0_s, 120_s,
+             "When the ports of a connection in TIME-WAIT may be taken for a new one, with timestamps (RFC 6191); 0: never");
+  s.boolean("rfc1337", tcp.rfc1337, "Resets do not end TIME-WAIT (RFC 1337)");
   s.duration("rto_min", tcp.rto_min, 1_ms, 60_s,
              "Shortest retransmission timeout (RFC 6298 2.4 says 1s, Linux 200ms)");
   s.duration("rto_max", tcp.rto_max, 1_s, hour, "Longest retransmission timeout");
@@ -150,6 +160,10 @@ Section tcp_section(TcpOptions& tcp) {
   s.duration("fin_wait_2_max", tcp.fin_wait_2_max, 1_s, day,
              "How long a closed connection waits for the peer's end");
   add_port_range(s, tcp.ephemeral_port_first, tcp.ephemeral_port_last);
+  s.rule("mss_max", [&tcp]() -> std::optional<std::string> {
+    if (tcp.conn.mss_max == 0 || tcp.conn.mss_max >= 88) return std::nullopt;
+    return fmt::format("expected 0 or at least 88, found {}", tcp.conn.mss_max);
+  });
   s.rule("rto_initial", [&tcp]() -> std::optional<std::string> {
     if (tcp.rto_min <= tcp.rto_initial && tcp.rto_initial <= tcp.rto_max) return std::nullopt;
     return fmt::format("expected rto_min, {}, to rto_max, {}, found {}", format_duration(tcp.rto_min),

@@ -74,7 +74,7 @@ void Tcp::process_ack(Tcb& tcb, const Segment& seg) noexcept {
   if (tcb.queue.size() != 0 || (tcb.is.fin_queued && !fin_acked)) mark_dirty(tcb);
   if (held_window) consider_window_update(tcb);
   if (fin_acked) our_fin_acknowledged(tcb);
-  if (tcb.is.want_writable && tcb.state != TcpState::closed && send_space(tcb) >= tcb.options->send_buffer / 3) {
+  if (tcb.is.want_writable && tcb.state != TcpState::closed && is_writable(tcb)) {
     tcb.is.want_writable = false;
     tcb.handler->on_writable(handle_of(tcb));
   }

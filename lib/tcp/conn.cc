@@ -23,6 +23,7 @@ const char* close_reason_name(CloseReason reason) noexcept {
 // --- Handler defaults ----------------------------------------------------------------------------------------
 
 void TcpHandler::on_connected(TcpConn) noexcept {}
+void TcpHandler::on_urgent(TcpConn) noexcept {}
 void TcpHandler::on_writable(TcpConn) noexcept {}
 void TcpHandler::on_peer_closed(TcpConn conn) noexcept { conn.close(); }
 void TcpHandler::on_closed(TcpConn, CloseReason) noexcept {}
@@ -76,34 +77,105 @@ std::uint64_t TcpConn::user_data() const noexcept {
   const Tcb* tcb = tcp_ == nullptr ? nullptr : tcp_->find(handle_);
   return tcb == nullptr ? 0 : tcb->user_data;
 }
-bool TcpConn::set_nagle(bool on) noexcept {
+SendResult TcpConn::send_urgent(std::span<const std::uint8_t> bytes) noexcept {
+  return tcp_ == nullptr ? SendResult{0, SendStatus::closed} : tcp_->send_urgent(handle_, bytes);
+}
+std::uint32_t TcpConn::urgent_remaining() const noexcept {
+  const Tcb* tcb = live();
+  return tcb == nullptr ? 0 : tcp_->urgent_remaining(*tcb);
+}
+
+// --- Options of a live connection ----------------------------------------------------------------------------
+
+Tcb* TcpConn::live() const noexcept {
   Tcb* tcb = tcp_ == nullptr ? nullptr : tcp_->find(handle_);
+  return tcb == nullptr || tcb->state == TcpState::closed ? nullptr : tcb;
+}
+bool TcpConn::set_nagle(bool on) noexcept {
+  Tcb* tcb = live();
   if (tcb == nullptr) return false;
   tcb->is.nagle = on;
   if (!on) tcp_->mark_dirty(*tcb);  // what Nagle held back may go now
   return true;
 }
+bool TcpConn::set_cork(bool on) noexcept {
+  Tcb* tcb = live();
+  if (tcb == nullptr) return false;
+  tcb->is.cork = on;
+  if (!on) tcp_->mark_dirty(*tcb);
+  return true;
+}
 bool TcpConn::set_keepalive(bool on) noexcept {
-  Tcb* tcb = tcp_ == nullptr ? nullptr : tcp_->find(handle_);
+  Tcb* tcb = live();
   if (tcb == nullptr) return false;
   tcb->is.keepalive = on;
   tcb->keepalives_sent = 0;
   tcp_->arm_keepalive(*tcb);
   return true;
 }
-bool TcpConn::set_user_timeout(Duration timeout) noexcept {
-  Tcb* tcb = tcp_ == nullptr ? nullptr : tcp_->find(handle_);
-  if (tcb == nullptr || timeout < Duration{} || timeout > Duration::from_s(3'000'000)) return false;
-  tcb->user_timeout_ms = static_cast<std::uint32_t>(timeout.ms());
-  if (tcb->user_timeout_ms != 0 && !tcb->rto_deadline.is_never())  // what is outstanding now is bounded too
-    tcp_->set_deadline(*tcb, tcb->rto_deadline, std::min(tcb->rto_deadline, tcb->progress + timeout));
-  return true;
-}
 bool TcpConn::set_tos(std::uint8_t tos) noexcept {
-  Tcb* tcb = tcp_ == nullptr ? nullptr : tcp_->find(handle_);
+  Tcb* tcb = live();
   if (tcb == nullptr) return false;
   tcb->tos = tos;
   return true;
+}
+bool TcpConn::change(const TcpConnOptions& options) noexcept {
+  Tcb* tcb = live();
+  if (tcb == nullptr || find_fault(options)) return false;
+  tcp_->own_options(*tcb) = options;
+  return true;
+}
+bool TcpConn::set_keepalive_times(Duration idle, Duration interval, std::uint8_t count) noexcept {
+  Tcb* tcb = live();
+  if (tcb == nullptr) return false;
+  TcpConnOptions options = *tcb->options;
+  options.keepalive_idle = idle;
+  options.keepalive_interval = interval;
+  options.keepalive_count = count;
+  return change(options) && set_keepalive(tcb->is.keepalive);
+}
+bool TcpConn::set_user_timeout(Duration timeout) noexcept {
+  Tcb* tcb = live();
+  if (tcb == nullptr) return false;
+  TcpConnOptions options = *tcb->options;
+  options.user_timeout = timeout;
+  if (!change(options)) return false;
+  if (timeout > Duration{} && !tcb->rto_deadline.is_never())  // what is outstanding now is bounded too
+    tcp_->set_deadline(*tcb, tcb->rto_deadline, std::min(tcb->rto_deadline, tcb->progress + timeout));
+  return true;
+}
+bool TcpConn::set_delayed_ack(bool on) noexcept {
+  Tcb* tcb = live();
+  if (tcb == nullptr) return false;
+  TcpConnOptions options = *tcb->options;
+  options.delayed_ack = on;
+  if (!change(options)) return false;
+  if (!on && tcb->is.ack_pending) {
+    tcb->is.ack_now = true;
+    tcp_->mark_dirty(*tcb);
+  }
+  return true;
+}
+bool TcpConn::set_linger(Duration time) noexcept {
+  Tcb* tcb = live();
+  if (tcb == nullptr) return false;
+  TcpConnOptions options = *tcb->options;
+  options.linger = time;
+  return change(options);
+}
+bool TcpConn::set_reset_on_close(bool on) noexcept {
+  Tcb* tcb = live();
+  if (tcb == nullptr) return false;
+  TcpConnOptions options = *tcb->options;
+  options.reset_on_close = on;
+  return change(options);
+}
+bool TcpConn::set_not_sent_low_water(std::uint32_t octets) noexcept {
+  Tcb* tcb = live();
+  if (tcb == nullptr) return false;
+  TcpConnOptions options = *tcb->options;
+  options.not_sent_low_water = octets;
+  return change(options);
 }
 
 // --- TcpListener ---------------------------------------------------------------------------------------------
@@ -132,8 +204,33 @@ bool accepts_data(const Tcb& tcb) noexcept {
 
 std::uint32_t Tcp::send_space(const Tcb& tcb) const noexcept {
   if (!accepts_data(tcb)) return 0;
-  const std::uint32_t limit = tcb.options->send_buffer;
-  return tcb.queue.size() < limit ? limit - tcb.queue.size() : 0;
+  const TcpConnOptions& options = *tcb.options;
+  const std::uint32_t queued = tcb.queue.size();
+  const std::uint32_t space = queued < options.send_buffer ? options.send_buffer - queued : 0;
+  if (options.not_sent_low_water == 0) return space;
+  const std::uint32_t sent = tcb.synchronized() ? static_cast<std::uint32_t>(tcb.snd.nxt - tcb.snd.una) : 0;
+  const std::uint32_t waiting = queued - std::min(queued, sent);
+  return std::min(space, options.not_sent_low_water - std::min(options.not_sent_low_water, waiting));
+}
+
+// Space enough to tell the application of.
+bool Tcp::is_writable(const Tcb& tcb) const noexcept {
+  const TcpConnOptions& options = *tcb.options;
+  const std::uint32_t low_water = options.not_sent_low_water;
+  const std::uint32_t enough = options.send_buffer / 3;
+  return send_space(tcb) >= (low_water == 0 ? enough : std::min(enough, std::max(low_water / 2, 1u)));
+}
+
+TcpConnOptions& Tcp::own_options(Tcb& tcb) noexcept { return extras_of(tcb).options; }
+
+ConnExtras& Tcp::extras_of(Tcb& tcb) noexcept {
+  if (tcb.extras == Slab<ConnExtras>::nil) {
+    tcb.extras = extras_.emplace();
+    POLLUX_CHECK(tcb.extras != Slab<ConnExtras>::nil, "as many extras as connections");
+    extras_[tcb.extras].options = *tcb.options;
+    tcb.options = &extras_[tcb.extras].options;
+  }
+  return extras_[tcb.extras];
 }
 
 SendResult Tcp::send(SlabHandle handle, Bytes& bytes) noexcept {
@@ -205,10 +302,17 @@ void Tcp::close(SlabHandle handle) noexcept {
     finish(*tcb, CloseReason::aborted);
     return;
   }
+  if (tcb->options->reset_on_close) {
+    abort(handle, CloseReason::aborted);
+    return;
+  }
   tcb->is.app_closed = true;
   shutdown_send(*tcb);
-  if (tcb->state == TcpState::fin_wait_2)
+  if (tcb->state == TcpState::fin_wait_2) {
     set_deadline(*tcb, tcb->idle_deadline, now_ + options_.fin_wait_2_max);
+  } else if (tcb->options->linger != Duration{}) {
+    set_deadline(*tcb, tcb->idle_deadline, now_ + tcb->options->linger);
+  }
 }
 
 void Tcp::abort(SlabHandle handle, CloseReason reason) noexcept {

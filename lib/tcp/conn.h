@@ -14,6 +14,7 @@
 namespace pollux {
 
 class Tcp;
+struct Tcb;
 struct TcpInfo;
 
 /// RFC 9293 3.3.2.
@@ -52,10 +53,18 @@ class TcpConn {
   [[nodiscard]] SendResult send(std::span<const std::uint8_t> bytes) noexcept;
   [[nodiscard]] SendResult send(std::string_view text) noexcept;
 
+  /// The same, with the urgent mark set behind what was accepted (RFC 9293 3.8.5). The peer hears of it at once, even
+  /// when its window is closed. New applications should not need it (RFC 6093).
+  [[nodiscard]] SendResult send_urgent(std::span<const std::uint8_t> bytes) noexcept;
+  /// Octets from the end of what was delivered to the peer's urgent mark; 0: none are to come. In on_data the delivery
+  /// at hand counts as delivered; it never goes beyond the mark, so after on_urgent the one with 0 ends there.
+  std::uint32_t urgent_remaining() const noexcept;
+
   /// FIN after everything queued; receiving goes on (half close, RFC 9293 MAY-1).
   void shutdown_send() noexcept;
   /// Graceful close: FIN after everything queued, and no more on_data; data that still arrives resets the
-  /// connection (SHLD-3). on_closed follows once the peer is done too, or on a timeout.
+  /// connection (SHLD-3). on_closed follows once the peer is done too, or on a timeout. See also the options linger and
+  /// reset_on_close.
   void close() noexcept;
   /// RST, queues dropped, on_closed(aborted) from within this call.
   void abort() noexcept;
@@ -75,13 +84,25 @@ class TcpConn {
   void set_user_data(std::uint64_t value) noexcept;
   std::uint64_t user_data() const noexcept;
 
-  /// Options that may change on a live connection; false for a stale handle.
+  /// Options that may change on a live connection, with the meaning and range they have in TcpConnOptions. False, and
+  /// nothing changed, for a stale handle or a value out of range. What was set before applies until its next use: a
+  /// running keepalive starts anew.
   bool set_nagle(bool on) noexcept;
   bool set_keepalive(bool on) noexcept;
+  bool set_keepalive_times(Duration idle, Duration interval, std::uint8_t count) noexcept;
   bool set_user_timeout(Duration timeout) noexcept;  ///< 0: retries decide
   bool set_tos(std::uint8_t tos) noexcept;
+  bool set_delayed_ack(bool on) noexcept;            ///< off: every segment is acknowledged at once
+  bool set_linger(Duration time) noexcept;           ///< 0: retries decide
+  bool set_reset_on_close(bool on) noexcept;
+  bool set_not_sent_low_water(std::uint32_t octets) noexcept;  ///< 0: the send buffer
+  /// While on, only full segments leave, and a FIN. What is less waits for more, for off, or for a retransmission timeout.
+  bool set_cork(bool on) noexcept;
 
  private:
+  Tcb* live() const noexcept;
+  bool change(const TcpConnOptions& options) noexcept;
+
   Tcp* tcp_ = nullptr;
   SlabHandle handle_;
 };
@@ -95,6 +116,9 @@ class TcpHandler {
   virtual void on_connected(TcpConn conn) noexcept;
   /// In-order payload, never empty. Keep, drop, or send it; what is kept holds the receive window down.
   virtual void on_data(TcpConn conn, Bytes bytes) noexcept = 0;
+  /// RFC 9293 MUST-32: the peer has set an urgent mark ahead of what was delivered, or moved it on. The octets before it
+  /// may still be on their way; they come by on_data, in their place.
+  virtual void on_urgent(TcpConn conn) noexcept;
   /// Send buffer space came free after a would_block.
   virtual void on_writable(TcpConn conn) noexcept;
   /// The peer's FIN, after all of its data. Default: close().

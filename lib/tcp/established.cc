@@ -15,7 +15,8 @@ bool Tcp::is_predicted(const Tcb& tcb, const Segment& seg) noexcept {
          seg.ack.after_eq(tcb.snd.una) && seg.ack.before_eq(tcb.snd.max) &&
          (seg.length != 0 || seg.ack != tcb.snd.una) &&  // not what could be a duplicate ACK
          seg.options == nullptr &&                       // nor one that brings SACK blocks with its data
-         tcb.out_of_order.empty() && tcb.retries == 0 && !tcb.is.app_closed && !tcb.is.peer_fin_known;
+         tcb.out_of_order.empty() && tcb.retries == 0 && !tcb.is.app_closed && !tcb.is.peer_fin_known &&
+         !tcb.is.urgent_in;
 }
 
 DropReason Tcp::fast_path(Tcb& tcb, Segment& seg) noexcept {
@@ -41,7 +42,10 @@ DropReason Tcp::established_input(Tcb& tcb, Segment& seg) noexcept {
   if (auto drop = check_syn(tcb, seg); drop != DropReason::none) return drop;       // fourth, RFC 5961 4
   if (auto drop = check_ack(tcb, seg); drop != DropReason::none) return drop;       // fifth, RFC 5961 5
   if (tcb.state == TcpState::closed) return DropReason::none;
-  // Sixth, URG: the urgent pointer is not acted on; its octets are ordinary data.
+  if (seg.flags.has(TcpFlags::urg)) {  // sixth
+    take_urgent(tcb, seg);
+    if (tcb.state == TcpState::closed) return DropReason::none;
+  }
   const bool fin = seg.flags.has(TcpFlags::fin);
   const SeqNum fin_seq = seg.seq + seg.length;
   if (seg.length != 0) {
@@ -225,11 +229,11 @@ DropReason Tcp::process_text(Tcb& tcb, Segment& seg) noexcept {
   if (seg.seq != tcb.rcv.nxt) return queue_out_of_order(tcb, seg);
   if (must_refuse_text(tcb)) return DropReason::tcp_queue_limit;
   if (!tcb.out_of_order.empty()) tcb.is.ack_now = true;  // RFC 5681 4.2: it fills a gap, or a part of it
-  deliver(tcb, std::move(seg.payload));
+  if (!deliver_up_to_mark(tcb, std::move(seg.payload))) return DropReason::tcp_queue_limit;
   while (tcb.state != TcpState::closed && !tcb.out_of_order.empty()) {
     Packet next = tcb.out_of_order.take(out_of_order_, tcb.rcv.nxt);
     if (!next) break;
-    if (!tcb.is.app_closed) deliver(tcb, std::move(next));
+    if (!tcb.is.app_closed && !deliver_up_to_mark(tcb, std::move(next))) break;  // the peer sends it again
   }
   return DropReason::none;
 }

@@ -21,9 +21,10 @@ std::uint8_t Tcp::receive_scale(const TcpConnOptions& options) noexcept {
   return scale;
 }
 
-std::uint16_t Tcp::local_mss(const FlowKey& key, const RouteCache& route) const noexcept {
+std::uint16_t Tcp::local_mss(const FlowKey& key, const RouteCache& route, const TcpConnOptions& options) const noexcept {
   const std::uint32_t headers = key.remote.is_v4() ? ip_tcp_headers_v4 : ip_tcp_headers_v6;
-  return static_cast<std::uint16_t>(ip_.mtu(route.interface) - headers);
+  const auto by_mtu = static_cast<std::uint16_t>(ip_.mtu(route.interface) - headers);
+  return options.mss_max != 0 ? std::min(by_mtu, options.mss_max) : by_mtu;
 }
 
 // RFC 7323 2.2: the window of a SYN is not scaled.
@@ -50,8 +51,8 @@ void Tcp::apply_syn_options(Tcb& tcb, const Segment& seg, const TcpOptionValues&
   const std::uint16_t peer_mss = options.has_mss ? std::max(options.mss, peer_mss_min) : fallback;
   // RFC 9293 MUST-16: what the peer takes and our link carries, less the options that every segment has.
   const std::uint32_t options_size = tcb.is.timestamps ? TcpView::timestamp_option_size : 0;
-  tcb.mss = static_cast<std::uint16_t>(std::min(peer_mss, local_mss(tcb.key, tcb.route)) - options_size);
-  tcb.advertised_mss = static_cast<std::uint16_t>(local_mss(tcb.key, tcb.route) - options_size);
+  tcb.mss = static_cast<std::uint16_t>(std::min(peer_mss, local_mss(tcb.key, tcb.route, *tcb.options)) - options_size);
+  tcb.advertised_mss = static_cast<std::uint16_t>(local_mss(tcb.key, tcb.route, *tcb.options) - options_size);
   tcb.recv_mss = std::min<std::uint16_t>(tcb.advertised_mss, static_cast<std::uint16_t>(fallback - options_size));
   tcb.snd.wnd = tcb.snd.wnd_max = seg.window;  // RFC 7323 2.2: the window of a SYN is never scaled
   tcb.snd.wl1 = seg.seq;
@@ -126,7 +127,7 @@ void Tcp::send_syn_cookie(Listener& listener, const FlowKey& key, RouteCache& ro
     answer.options.sack_permitted = agreed.sack_permitted;
   }
   answer.options.has_mss = true;
-  answer.options.mss = local_mss(key, route);
+  answer.options.mss = local_mss(key, route, ours);
   listener.cookies_until = now_ + SynCookies::period * 2;
   counters_.add(Counter::tcp_syn_cookies_sent);
   send_bare(answer, route);
@@ -208,8 +209,9 @@ DropReason Tcp::input_syn_sent(Tcb& tcb, Segment& seg, const TcpOptionValues& op
   mark_dirty(tcb);
   established(tcb);
   if (tcb.state == TcpState::closed) return DropReason::none;
-  // Seventh: data that came with the SYN (a SYN with FIN was refused on entry).
-  if (seg.length == 0) return DropReason::none;
+  // Sixth and seventh: urgent and other data that came with the SYN (a SYN with FIN was refused on entry).
+  if (seg.flags.has(TcpFlags::urg)) take_urgent(tcb, seg);
+  if (seg.length == 0 || tcb.state == TcpState::closed) return DropReason::none;
   seg.seq = seg.seq + 1;
   seg.flags.bits &= static_cast<std::uint8_t>(~TcpFlags::syn);
   advertise(tcb);

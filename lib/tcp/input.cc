@@ -44,6 +44,7 @@ DropReason Tcp::parse(RxPacket& packet, FlowKey& key, Segment& seg, TcpOptionVal
   // No sender makes these; RFC 9293 gives SYN+FIN and SYN+RST no meaning in any state.
   if (seg.flags.has(TcpFlags::syn) && (seg.flags.bits & (TcpFlags::fin | TcpFlags::rst)) != 0)
     return DropReason::tcp_bad_flags;
+  if (seg.flags.has(TcpFlags::urg)) [[unlikely]] seg.urgent_pointer = view->urgent_pointer();
   key = {packet.destination, packet.source, view->destination_port(), view->source_port()};
   seg.seq = view->sequence();
   seg.ack = view->acknowledgment();
@@ -91,21 +92,30 @@ DropReason Tcp::input_no_connection(const FlowKey& key, const Segment& seg) noex
   return DropReason::tcp_no_connection;
 }
 
+// RFC 6191 2: does a SYN come after everything of the connection in TIME-WAIT? Timestamps tell if both have them or only
+// the new one does; else sequence numbers do.
+static bool is_newer(const Segment& syn, const TimeWait& old, const TcpConnOptions& options) noexcept {
+  if (syn.has_timestamp && options.timestamps) {
+    if (!old.timestamps) return true;
+    const auto later = static_cast<std::int32_t>(syn.ts_value - old.ts_recent);
+    if (later != 0) return later > 0;
+  }
+  return syn.seq.after(old.rcv_nxt);
+}
+
 DropReason Tcp::input_time_wait(std::uint32_t index, Segment& seg, const TcpOptionValues& options) noexcept {
   TimeWait& entry = time_wait_[index];
-  const bool ts_newer = entry.timestamps && seg.has_timestamp &&
-                        static_cast<std::int32_t>(seg.ts_value - entry.ts_recent) > 0;
   if (seg.flags.has(TcpFlags::rst)) {
-    // RFC 5961 3: only an exact RST ends it.
-    if (seg.seq != entry.rcv_nxt) return DropReason::tcp_time_wait;
+    // RFC 5961 3: only an exact RST ends it; RFC 1337 3 (F1): none at all.
+    if (seg.seq != entry.rcv_nxt || options_.rfc1337) return DropReason::tcp_time_wait;
     remove_flow(entry.key, entry.hash, index | time_wait_tag);
     time_wait_.remove(index);
     return DropReason::tcp_rst_accepted;
   }
-  if (seg.flags.has(TcpFlags::syn) && !seg.flags.has(TcpFlags::ack) &&
-      (ts_newer || seg.seq.after(entry.rcv_nxt))) {
-    // RFC 9293 MAY-2, RFC 6191: a SYN that is newer than the old incarnation may reopen the connection.
-    if (Listener* listener = find_listener(entry.key.local, entry.key.local_port)) {
+  if (seg.flags.has(TcpFlags::syn) && !seg.flags.has(TcpFlags::ack)) {
+    // RFC 9293 MAY-2: a SYN that is newer than the old incarnation may reopen the connection.
+    Listener* listener = find_listener(entry.key.local, entry.key.local_port);
+    if (listener != nullptr && is_newer(seg, entry, *listener->conn)) {
       return reopen(*listener, index, seg, options);
     }
   }
@@ -114,7 +124,8 @@ DropReason Tcp::input_time_wait(std::uint32_t index, Segment& seg, const TcpOpti
   // RFC 9293 3.10.7.4 eighth: a retransmitted FIN is acknowledged and restarts the 2 MSL.
   if (seg.flags.has(TcpFlags::fin) && seg.end() == entry.rcv_nxt)
     time_wait_.restart(index, now_ + options_.msl * 2);
-  if (ts_newer) entry.ts_recent = seg.ts_value;
+  if (entry.timestamps && seg.has_timestamp && static_cast<std::int32_t>(seg.ts_value - entry.ts_recent) > 0)
+    entry.ts_recent = seg.ts_value;
   BareSegment ack{.key = entry.key, .seq = entry.snd_nxt, .ack = entry.rcv_nxt, .flags = {TcpFlags::ack},
                         .window = entry.window, .ttl = entry.ttl, .tos = entry.tos};
   if (entry.timestamps) ack.options = timestamp_option(now_ms() + entry.ts_offset, entry.ts_recent);
@@ -126,16 +137,12 @@ DropReason Tcp::input_time_wait(std::uint32_t index, Segment& seg, const TcpOpti
 // the SYN's source is genuine, so it needs no place in the backlog and no cookie.
 DropReason Tcp::reopen(Listener& listener, std::uint32_t index, const Segment& syn, const TcpOptionValues& options) noexcept {
   if (draining_) return DropReason::tcp_draining;
-  const TimeWait old = time_wait_[index];
+  const TimeWait& old = time_wait_[index];
   RouteCache route;
   if (!ip_.resolve(old.key.remote, route, now_)) return DropReason::ip_no_route;
   Tcb* tcb = accept(listener, old.key, old.hash, route);
   if (tcb == nullptr) return DropReason::tcp_connections_full;
-  flows_.erase(old.hash, index | time_wait_tag);  // its local port stays taken, by the new one
-  time_wait_.remove(index);
-  // ... with an ISN beyond every sequence number of the old one.
-  SendSpace& snd = tcb->snd;
-  if (!snd.iss.after(old.snd_nxt)) snd.iss = snd.una = snd.nxt = snd.max = old.snd_nxt + 0x10000u;
+  replace_time_wait(*tcb, index);
   take_syn(*tcb, syn, options);
   mark_dirty(*tcb);
   return DropReason::none;

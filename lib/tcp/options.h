@@ -33,7 +33,13 @@ struct TcpConnOptions {
   Duration keepalive_idle = Duration::from_s(7200);
   Duration keepalive_interval = Duration::from_s(75);
   std::uint8_t keepalive_count = 9;           ///< unanswered probes before the connection is given up
-  Duration user_timeout = Duration{};         ///< R2 in time, RFC 9293 3.9.1 / RFC 5482; 0: retries decide
+  /// R2 in time (RFC 9293 3.9.1, RFC 5482): how long sent data may stay unacknowledged. It also ends an idle connection
+  /// whose keepalives stay unanswered that long, in place of keepalive_count. 0: retries decide.
+  Duration user_timeout = Duration{};
+  Duration linger = Duration{};               ///< after close(), what is not acknowledged in time is reset; 0: retries decide
+  bool reset_on_close = false;                ///< close() is abort(), as SO_LINGER with time 0 has it
+  std::uint16_t mss_max = 0;                  ///< clamps the MSS of both directions, 88..65535; 0: by the MTU
+  std::uint32_t not_sent_low_water = 0;       ///< octets send() lets wait unsent (TCP_NOTSENT_LOWAT); 0: the send buffer
   std::uint8_t retries_max = 15;              ///< R2 in retransmissions (about 15 minutes), 1..30
   std::uint8_t syn_retries_max = 7;           ///< R2 of a SYN, 1..30; 7 last the 3 minutes of MUST-23
   std::uint8_t syn_ack_retries_max = 5;       ///< of a SYN-ACK, 1..30
@@ -49,6 +55,8 @@ struct TcpOptions {
   std::uint32_t time_wait_max = 65536;        ///< per core; beyond it the oldest ends early
   std::uint32_t listeners_max = 1024;
   Duration msl = Duration::from_s(30);        ///< TIME-WAIT lasts twice this (Linux: 60 s in all)
+  Duration time_wait_reuse_after = Duration::from_s(1);  ///< connect() may take such ports, RFC 6191; 0: never
+  bool rfc1337 = false;                       ///< a RST does not end TIME-WAIT (RFC 1337), which Linux has off too
   Duration rto_min = Duration::from_ms(200);  ///< Linux's; RFC 6298 2.4 says 1 s
   Duration rto_max = Duration::from_s(120);
   Duration rto_initial = Duration::from_s(1); ///< RFC 6298 2.1

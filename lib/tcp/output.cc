@@ -34,6 +34,7 @@ void Tcp::flush(TimePoint now) noexcept {
     --dirty_count_;
     tcb.is.dirty = false;
     if (tcb.is.defunct) {
+      if (tcb.extras != Slab<ConnExtras>::nil) extras_.erase(tcb.extras);
       tcbs_.erase(index);
       --defunct_count_;
       continue;
@@ -146,7 +147,10 @@ Tcp::Output Tcp::output_data(Tcb& tcb) noexcept {
     const std::uint32_t length = sendable(tcb, budget, fin);
     if (length == 0 && !fin) {
       // Something to send, nothing on its way, and the window forbids it: probe, or override, after an RTO (SHLD-29).
-      if (tcb.board.empty() && tcb.queue.size() != 0 && tcb.rto_deadline.is_never()) restart_rto(tcb);
+      if (tcb.board.empty() && tcb.queue.size() != 0 && tcb.rto_deadline.is_never()) {
+        tcb.progress = now_;  // the user timeout counts from here
+        restart_rto(tcb);
+      }
       return Output::done;
     }
     if (const Output result = send_new(tcb, length, fin); result != Output::done) return result;
@@ -171,7 +175,9 @@ std::uint32_t Tcp::sendable(Tcb& tcb, std::uint32_t budget, bool& fin) const noe
   fin = tcb.fin_outstanding() && length == available;
   if (length == 0 || fin) return length;
   if (length == tcb.mss) return length;                        // (1) a full segment
-  if (length == available && (!tcb.is.nagle || snd.nxt == snd.una)) return length;  // (2) all there is
+  if (tcb.is.cork) return 0;
+  // (2) all there is; urgent data is not held back
+  if (length == available && (!tcb.is.nagle || snd.nxt == snd.una || tcb.is.urgent_out)) return length;
   if (length >= snd.wnd_max / 2) return length;                // (3) half the largest window ever offered
   return 0;
 }
@@ -266,7 +272,7 @@ Tcp::Output Tcp::send_syn(Tcb& tcb) noexcept {
   fields.sequence = tcb.snd.iss;
   fields.flags.bits = answer ? TcpFlags::syn | TcpFlags::ack : TcpFlags::syn;
   fields.options.has_mss = true;  // RFC 9293 MUST-14, SHLD-5, SHLD-6
-  fields.options.mss = local_mss(tcb.key, tcb.route);
+  fields.options.mss = local_mss(tcb.key, tcb.route, *tcb.options);
   fields.options.has_window_scale = tcb.is.window_scaling;
   fields.options.window_scale = receive_scale(*tcb.options);
   fields.options.sack_permitted = tcb.is.sack;
@@ -296,6 +302,7 @@ void Tcp::stamp(const Tcb& tcb, TcpFields& fields) const noexcept {
 Tcp::Output Tcp::transmit(Tcb& tcb, Packet packet, TcpFields& fields) noexcept {
   fields.acknowledgment = tcb.rcv.nxt;
   fields.window = advertise(tcb);
+  if (tcb.is.urgent_out) [[unlikely]] stamp_urgent(tcb, fields);
   stamp(tcb, fields);
   tcb.is.ack_now = tcb.is.ack_pending = false;
   tcb.rcv.unacked = 0;

@@ -15,6 +15,7 @@ struct Segment {
   std::uint32_t length = 0;  ///< payload octets
   std::uint32_t window = 0;  ///< as received, unscaled
   TcpFlags flags;
+  std::uint16_t urgent_pointer = 0;  ///< set when flags has URG
   bool has_timestamp = false;
   std::uint32_t ts_value = 0;
   std::uint32_t ts_echo = 0;

@@ -65,6 +65,16 @@ struct TcbFlags {
   bool connected : 1 = false;        ///< on_connected was called
   bool soft_error_told : 1 = false;  ///< R1 was reported for this outage
   bool peer_fin_known : 1 = false;   ///< a FIN arrived ahead of missing data, at `peer_fin`
+  bool urgent_in : 1 = false;        ///< the peer's urgent mark lies ahead of what was delivered
+  bool urgent_out : 1 = false;       ///< ours has not been acknowledged
+  bool cork : 1 = false;             ///< only full segments leave
+};
+
+/// What few connections have: made when it is first needed, and gone with the connection.
+struct ConnExtras {
+  TcpConnOptions options;  ///< of this connection alone, once it has changed one
+  SeqNum send_urgent;      ///< SND.UP: behind the last urgent octet (RFC 9293 MUST-62); valid while urgent_out
+  SeqNum recv_urgent;      ///< RCV.UP; valid while urgent_in
 };
 
 /// What the retransmission deadline stands for.
@@ -119,8 +129,8 @@ struct Tcb : TimerNode {
   OutOfOrderQueue out_of_order;
   SeqNum peer_fin;
   SackBlock dsack;
-  std::uint32_t user_timeout_ms = 0;
-  const TcpConnOptions* options = nullptr;  ///< interned
+  std::uint32_t extras = Slab<int>::nil;    ///< index of ConnExtras, which few connections have
+  const TcpConnOptions* options = nullptr;  ///< interned, or those of `extras`
   SlabHandle listener;               ///< while SYN-RECEIVED from a passive open
 
   bool synchronized() const noexcept { return state >= TcpState::established; }

@@ -7,27 +7,32 @@
 namespace pollux {
 namespace {
 
-Result<void> check(const TcpConnOptions& o) {
-  const auto out_of_range = [](const char* name, const char* range) {
-    return failure(ErrorCode::invalid_argument, std::string("tcp option ") + name + ": expected " + range);
-  };
-  constexpr std::uint32_t buffer_min = 4096, buffer_max = 1u << 30;
-  if (o.receive_buffer < buffer_min || o.receive_buffer > buffer_max)
-    return out_of_range("receive_buffer", "4 KiB to 1 GiB");
-  if (o.send_buffer < buffer_min || o.send_buffer > buffer_max) return out_of_range("send_buffer", "4 KiB to 1 GiB");
-  if (o.retries_max < 1 || o.retries_max > 30) return out_of_range("retries_max", "1 to 30");
-  if (o.syn_retries_max < 1 || o.syn_retries_max > 30) return out_of_range("syn_retries_max", "1 to 30");
-  if (o.syn_ack_retries_max < 1 || o.syn_ack_retries_max > 30) return out_of_range("syn_ack_retries_max", "1 to 30");
-  if (o.ttl == 0) return out_of_range("ttl", "1 to 255");
-  if (o.keepalive_count == 0) return out_of_range("keepalive_count", "1 to 255");
-  if (o.keepalive_idle < Duration::from_ms(1)) return out_of_range("keepalive_idle", "at least 1 ms");
-  if (o.keepalive_interval < Duration::from_ms(1)) return out_of_range("keepalive_interval", "at least 1 ms");
-  if (o.user_timeout < Duration{} || o.user_timeout > Duration::from_s(3'000'000))
-    return out_of_range("user_timeout", "0 to 3,000,000 s");
+Result<void> check(const TcpConnOptions& options) {
+  if (const char* fault = find_fault(options))
+    return failure(ErrorCode::invalid_argument, std::string("tcp option ") + fault);
   return {};
 }
 
 }  // namespace
+
+const char* find_fault(const TcpConnOptions& o) noexcept {
+  constexpr std::uint32_t buffer_min = 4096, buffer_max = 1u << 30;
+  if (o.receive_buffer < buffer_min || o.receive_buffer > buffer_max)
+    return "receive_buffer: expected 4 KiB to 1 GiB";
+  if (o.send_buffer < buffer_min || o.send_buffer > buffer_max) return "send_buffer: expected 4 KiB to 1 GiB";
+  if (o.retries_max < 1 || o.retries_max > 30) return "retries_max: expected 1 to 30";
+  if (o.syn_retries_max < 1 || o.syn_retries_max > 30) return "syn_retries_max: expected 1 to 30";
+  if (o.syn_ack_retries_max < 1 || o.syn_ack_retries_max > 30) return "syn_ack_retries_max: expected 1 to 30";
+  if (o.ttl == 0) return "ttl: expected 1 to 255";
+  if (o.keepalive_count == 0) return "keepalive_count: expected 1 to 255";
+  if (o.keepalive_idle < Duration::from_ms(1)) return "keepalive_idle: expected at least 1 ms";
+  if (o.keepalive_interval < Duration::from_ms(1)) return "keepalive_interval: expected at least 1 ms";
+  constexpr Duration time_max = Duration::from_s(3'000'000);
+  if (o.user_timeout < Duration{} || o.user_timeout > time_max) return "user_timeout: expected 0 to 3,000,000 s";
+  if (o.linger < Duration{} || o.linger > time_max) return "linger: expected 0 to 3,000,000 s";
+  if (o.mss_max != 0 && o.mss_max < 88) return "mss_max: expected 0 or 88 to 65,535";
+  return nullptr;
+}
 
 Result<void> check_options(const TcpOptions& o) {
   const auto bad = [](const char* text) { return failure(ErrorCode::invalid_argument, std::string("tcp option ") + text); };
@@ -41,6 +46,7 @@ Result<void> check_options(const TcpOptions& o) {
   // RFC 9293 MUST-40
   if (o.delayed_ack_max < Duration{} || o.delayed_ack_max >= Duration::from_ms(500))
     return bad("delayed_ack_max: expected below 500 ms");
+  if (o.time_wait_reuse_after < Duration{}) return bad("time_wait_reuse_after: expected 0 or more");
   if (o.fin_wait_2_max < Duration::from_ms(1)) return bad("fin_wait_2_max: expected at least 1 ms");
   if (o.initial_window_segments == 0) return bad("initial_window_segments: expected 1 to 255");
   if (o.ephemeral_port_first == 0 || o.ephemeral_port_first > o.ephemeral_port_last)
@@ -63,6 +69,7 @@ Tcp::Tcp(const TcpOptions& options, const TcpSecrets& secrets, Ip& ip, PacketPoo
       now_(now),
       now_ms_(static_cast<std::uint32_t>(now.ms())),
       tcbs_(options.connections_max),
+      extras_(options.connections_max),
       time_wait_(options.time_wait_max),
       flows_(options.connections_max + options.time_wait_max),
       plain_ports_(options.ephemeral_port_first, options.ephemeral_port_last),
@@ -141,9 +148,10 @@ Result<TcpConn> Tcp::connect(const TcpConnectOptions& options, TcpHandler& handl
   if (!conn) return tl::unexpected(conn.error());
 
   if (key.local_port == 0) {
-    key.local_port = selector_.pick(key, [this](const FlowKey& candidate) {
-      return find_flow(candidate, candidate.hash(secrets_.flow_hash_seed)) != HashIndex::not_found;
+    key.local_port = selector_.pick(key, [&](const FlowKey& candidate) {
+      return !is_available(find_flow(candidate, candidate.hash(secrets_.flow_hash_seed)), **conn);
     });
+    if (key.local_port == 0) key.local_port = pick_time_wait_port(key, **conn);
     if (key.local_port == 0)
       return failure(ErrorCode::limit_reached, what + "every local port of " + key.local.to_string() +
                                                    " in tcp.ephemeral_port_first..last that leads to this core (" +
@@ -152,14 +160,17 @@ Result<TcpConn> Tcp::connect(const TcpConnectOptions& options, TcpHandler& handl
   } else if (!selector_.leads_here(key)) {
     return failure(ErrorCode::address_unavailable, what + "answers to local port " + std::to_string(key.local_port) +
                                                        " reach another core; connect there, or let the stack choose");
-  } else if (find_flow(key, key.hash(secrets_.flow_hash_seed)) != HashIndex::not_found) {
+  } else if (!is_available(find_flow(key, key.hash(secrets_.flow_hash_seed)), **conn)) {
     return failure(ErrorCode::address_in_use, what + "local port " + std::to_string(key.local_port) + " is in use for it");
   }
-  Tcb* tcb = create(key, key.hash(secrets_.flow_hash_seed), handler, **conn);
+  const std::uint32_t hash = key.hash(secrets_.flow_hash_seed);
+  const std::uint32_t old = find_flow(key, hash);  // in TIME-WAIT, if anything
+  Tcb* tcb = create(key, hash, handler, **conn);
   if (tcb == nullptr) {
-    selector_.freed(key);
+    if (old == HashIndex::not_found) selector_.freed(key);
     return failure(ErrorCode::limit_reached, what + "tcp.connections_max connections are open");
   }
+  if (old != HashIndex::not_found) replace_time_wait(*tcb, old & ~time_wait_tag);
   tcb->route = route;
   enter(*tcb, TcpState::syn_sent);
   tcb->is.active_open = true;
@@ -170,6 +181,39 @@ Result<TcpConn> Tcp::connect(const TcpConnectOptions& options, TcpHandler& handl
   counters_.add(Counter::tcp_active_opens);
   mark_dirty(*tcb);
   return handle_of(*tcb);
+}
+
+// RFC 6191 3: an active open may follow a connection in TIME-WAIT when timestamps tell their segments apart. Ours have moved
+// on since then: their offset is the tuple's.
+bool Tcp::is_available(std::uint32_t ref, const TcpConnOptions& options) const noexcept {
+  if (ref == HashIndex::not_found) return true;
+  if ((ref & time_wait_tag) == 0 || !options.timestamps || options_.time_wait_reuse_after == Duration{}) return false;
+  const TimeWait& old = time_wait_[ref & ~time_wait_tag];
+  const TimePoint since = old.expiry - options_.msl * 2;
+  return old.timestamps && now_ >= since + options_.time_wait_reuse_after;
+}
+
+// A new connection takes the place of one in TIME-WAIT, with an ISN beyond every sequence number of the old one.
+void Tcp::replace_time_wait(Tcb& tcb, std::uint32_t index) noexcept {
+  const SeqNum beyond = time_wait_[index].snd_nxt + 0x10000u;
+  flows_.erase(tcb.hash, index | time_wait_tag);  // its local port stays taken, by the new one
+  time_wait_.remove(index);
+  SendSpace& snd = tcb.snd;
+  if (snd.iss.before(beyond)) snd.iss = snd.una = snd.nxt = snd.max = beyond;
+  counters_.add(Counter::tcp_time_wait_reused);
+}
+
+// No port is free: one of those in TIME-WAIT that may be followed, by chance, as RFC 6056 3.3.1 has it.
+std::uint16_t Tcp::pick_time_wait_port(const FlowKey& key, const TcpConnOptions& options) noexcept {
+  constexpr int tries = 1024;
+  const std::uint32_t count = options_.ephemeral_port_last - options_.ephemeral_port_first + 1u;
+  FlowKey candidate = key;
+  for (int i = 0; i < tries; ++i) {
+    candidate.local_port = static_cast<std::uint16_t>(options_.ephemeral_port_first + rng_.below(count));
+    if (!selector_.leads_here(candidate)) continue;
+    if (is_available(find_flow(candidate, candidate.hash(secrets_.flow_hash_seed)), options)) return candidate.local_port;
+  }
+  return 0;
 }
 
 void Tcp::add_flow(const FlowKey& key, std::uint32_t hash, std::uint32_t ref) noexcept {
@@ -207,7 +251,6 @@ Tcb* Tcp::create(const FlowKey& key, std::uint32_t hash, TcpHandler& handler, co
   tcb.is.nagle = options.nagle;
   tcb.is.keepalive = options.keepalive;
   tcb.tos = options.tos;
-  tcb.user_timeout_ms = static_cast<std::uint32_t>(options.user_timeout.ms());
   tcb.snd.iss = initial_sequence(key, tcb.ts_offset);
   tcb.snd.una = tcb.snd.nxt = tcb.snd.max = tcb.snd.iss;
   tcb.last_received_ms = tcb.last_sent_ms = now_ms();

@@ -39,6 +39,8 @@ struct TcpSecrets {
   std::uint64_t flow_hash_seed = 0;
 };
 
+/// What is wrong with connection options: the option's name and range. Null when nothing is.
+const char* find_fault(const TcpConnOptions& options) noexcept;
 /// Checks what an operator may set; the Error names the option and its range.
 Result<void> check_options(const TcpOptions& options);
 
@@ -139,6 +141,9 @@ class Tcp {
   Tcb* create(const FlowKey& key, std::uint32_t hash, TcpHandler& handler, const TcpConnOptions& options) noexcept;
   void add_flow(const FlowKey& key, std::uint32_t hash, std::uint32_t ref) noexcept;
   void remove_flow(const FlowKey& key, std::uint32_t hash, std::uint32_t ref) noexcept;
+  bool is_available(std::uint32_t ref, const TcpConnOptions& options) const noexcept;
+  void replace_time_wait(Tcb& tcb, std::uint32_t index) noexcept;
+  std::uint16_t pick_time_wait_port(const FlowKey& key, const TcpConnOptions& options) noexcept;
   SeqNum initial_sequence(const FlowKey& key, std::uint32_t& ts_offset) const noexcept;
   void finish(Tcb& tcb, CloseReason reason) noexcept;
   void detach(Tcb& tcb) noexcept;
@@ -156,6 +161,16 @@ class Tcp {
   void abort(SlabHandle handle, CloseReason reason) noexcept;
   std::uint32_t send_space(const Tcb& tcb) const noexcept;
   void close_listener(SlabHandle handle) noexcept;
+  bool is_writable(const Tcb& tcb) const noexcept;
+  ConnExtras& extras_of(Tcb& tcb) noexcept;
+  TcpConnOptions& own_options(Tcb& tcb) noexcept;
+
+  // urgent.cc: the urgent mark (RFC 9293 3.8.5)
+  SendResult send_urgent(SlabHandle handle, std::span<const std::uint8_t> bytes) noexcept;
+  void stamp_urgent(Tcb& tcb, TcpFields& fields) noexcept;
+  void take_urgent(Tcb& tcb, const Segment& seg) noexcept;
+  bool deliver_up_to_mark(Tcb& tcb, Packet payload) noexcept;
+  std::uint32_t urgent_remaining(const Tcb& tcb) const noexcept;
 
   // What the flight recorder is told
   void note(const Tcb& tcb, FlightEvent event, std::uint8_t code = 0, std::uint32_t detail = 0) noexcept {
@@ -188,7 +203,7 @@ class Tcp {
   DropReason input_syn_cookie(Listener& listener, const FlowKey& key, std::uint32_t hash, Segment& seg) noexcept;
   DropReason input_syn_sent(Tcb& tcb, Segment& seg, const TcpOptionValues& options) noexcept;
   void apply_syn_options(Tcb& tcb, const Segment& seg, const TcpOptionValues& options) noexcept;
-  std::uint16_t local_mss(const FlowKey& key, const RouteCache& route) const noexcept;
+  std::uint16_t local_mss(const FlowKey& key, const RouteCache& route, const TcpConnOptions& options) const noexcept;
   static std::uint16_t syn_window(const TcpConnOptions& options) noexcept;
   static TcpOptionValues timestamp_option(std::uint32_t value, std::uint32_t echo) noexcept;
   static std::uint8_t receive_scale(const TcpConnOptions& options) noexcept;
@@ -305,6 +320,7 @@ class Tcp {
   std::uint32_t now_ms_;
 
   Slab<Tcb> tcbs_;
+  Slab<ConnExtras> extras_;
   TimeWaitTable time_wait_;
   HashIndex flows_;               // refs: tcbs_ index, or time_wait_tag | time_wait_ index
   PlainPorts plain_ports_;

@@ -23,7 +23,8 @@ Duration Tcp::current_rto(const Tcb& tcb) const noexcept {
 TimePoint Tcp::rto_expiry(const Tcb& tcb, TimePoint since) const noexcept {
   const TimePoint when = since + current_rto(tcb);
   // The user timeout ends the connection on time, not at the retransmission after it.
-  return tcb.user_timeout_ms == 0 ? when : std::min(when, tcb.progress + Duration::from_ms(tcb.user_timeout_ms));
+  const Duration limit = tcb.options->user_timeout;
+  return limit == Duration{} ? when : std::min(when, tcb.progress + limit);
 }
 
 void Tcp::restart_rto(Tcb& tcb) noexcept {
@@ -90,8 +91,9 @@ bool Tcp::path_is_slow(const Tcb& tcb) const noexcept {
 }
 
 void Tcp::arm_keepalive(Tcb& tcb) noexcept {
+  if (tcb.is.app_closed) return;  // then the deadline is that of close()
   if (!tcb.is.keepalive || !tcb.synchronized()) {
-    if (!tcb.is.app_closed) tcb.idle_deadline = TimePoint::never();
+    tcb.idle_deadline = TimePoint::never();
     return;
   }
   set_deadline(tcb, tcb.idle_deadline, now_ + tcb.options->keepalive_idle);
@@ -163,15 +165,17 @@ void Tcp::on_retransmission_timeout(Tcb& tcb) noexcept {
   const std::uint8_t retries_max = tcb.state == TcpState::syn_sent       ? tcb.options->syn_retries_max
                                    : tcb.state == TcpState::syn_received ? tcb.options->syn_ack_retries_max
                                                                          : tcb.options->retries_max;
-  const bool user_timeout =
-      tcb.user_timeout_ms != 0 && now_ - tcb.progress >= Duration::from_ms(tcb.user_timeout_ms);
-  // RFC 9293 3.8.3 MUST-20: R2 closes the connection.
-  if (tcb.retries >= retries_max || user_timeout) {
+  // RFC 9293 3.8.3 MUST-20: R2 closes the connection. A user timeout is R2 in time, longer or shorter; it can only shorten
+  // the handshake.
+  const Duration limit = tcb.options->user_timeout;
+  const bool too_long = limit != Duration{} && now_ - tcb.progress >= limit;
+  const bool too_often = tcb.retries >= retries_max && (limit == Duration{} || !tcb.synchronized());
+  if (too_often || too_long) {
     counters_.add(Counter::tcp_abort_timeout);
     finish(tcb, CloseReason::timed_out);
     return;
   }
-  ++tcb.retries;
+  if (tcb.retries != 0xff) ++tcb.retries;
   constexpr std::uint8_t r1 = 3;  // SHLD-10
   if (tcb.retries == r1 && !tcb.is.soft_error_told) {
     tcb.is.soft_error_told = true;
@@ -211,10 +215,17 @@ void Tcp::on_retransmission_timeout(Tcb& tcb) noexcept {
 }
 
 void Tcp::on_idle_timeout(Tcb& tcb) noexcept {
-  if (tcb.is.app_closed && tcb.state == TcpState::fin_wait_2) {
-    // Nobody waits for the peer's FIN any more.
-    finish(tcb, CloseReason::timed_out);
-    return;
+  if (tcb.is.app_closed) {
+    // Nobody waits for the peer's FIN any more; or what close() left to send has had its time.
+    const bool lingered = tcb.state != TcpState::fin_wait_2 && tcb.options->linger != Duration{};
+    if (lingered) {
+      counters_.add(Counter::tcp_abort_linger);
+      send_reset(tcb);
+    }
+    if (lingered || tcb.state == TcpState::fin_wait_2) {
+      finish(tcb, CloseReason::timed_out);
+      return;
+    }
   }
   if (!tcb.is.keepalive) return;
   // RFC 9293 MUST-26: only when nothing is outstanding and nothing arrived within the interval.
@@ -227,13 +238,17 @@ void Tcp::on_idle_timeout(Tcb& tcb) noexcept {
     set_deadline(tcb, tcb.idle_deadline, now_ + tcb.options->keepalive_idle);
     return;
   }
-  if (tcb.keepalives_sent >= tcb.options->keepalive_count) {
+  // RFC 5482 4.2's aim, as Linux has it: a user timeout takes the place of the count.
+  const Duration limit = tcb.options->user_timeout;
+  const bool dead = limit == Duration{} ? tcb.keepalives_sent >= tcb.options->keepalive_count
+                                        : tcb.keepalives_sent != 0 && Duration::from_ms(now_ms() - tcb.last_received_ms) >= limit;
+  if (dead) {
     counters_.add(Counter::tcp_abort_timeout);
     send_reset(tcb);
     finish(tcb, CloseReason::timed_out);
     return;
   }
-  ++tcb.keepalives_sent;
+  if (tcb.keepalives_sent != 0xff) ++tcb.keepalives_sent;
   tcb.is.keepalive_due = true;
   mark_dirty(tcb);
   set_deadline(tcb, tcb.idle_deadline, now_ + tcb.options->keepalive_interval);

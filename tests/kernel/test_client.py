@@ -83,9 +83,9 @@ class OverPollux(unittest.TestCase):
         command("ip", "link", "set", CLIENT_DEVICE, "txqueuelen", 65536, "up")
         harness.make_kernel_patient(CLIENT_DEVICE, CLIENT_KERNEL)
 
-    def bench(self, port, *words, status=0, msl="30s"):
-        """Runs l4bench; returns its results."""
-        config = harness.config_text("net_tap1", CLIENT_DEVICE, CLIENT_STACK, {"tcp": {**harness.PATIENT, "msl": msl}})
+    def bench(self, port, *words, status=0, **tcp):
+        """Runs l4bench with these TCP options; returns its results."""
+        config = harness.config_text("net_tap1", CLIENT_DEVICE, CLIENT_STACK, {"tcp": {**harness.PATIENT, **tcp}})
         done = command("sh", "-c", 'f=$(mktemp); printf "%s" "$1" >$f; shift; "$@" --config $f; s=$?; rm $f; exit $s',
                        "sh", config, harness.build / "apps/l4bench", *words, "--remote", f"{CLIENT_KERNEL}:{port}",
                        "--json", "-", check=False, timeout=50)
@@ -116,6 +116,14 @@ class OverPollux(unittest.TestCase):
             self.assertGreater(results["operations"], 500)
             self.assertGreaterEqual(server.accepted, results["operations"])
         self.assert_clean_wire(before)
+
+    def test_few_ports_serve_many_connections(self):
+        """TIME-WAIT lasts a minute, but with timestamps its ports are taken again (RFC 6191)."""
+        with KernelServer() as server:
+            results = self.bench(server.port, "cec", "-n", 2, "-d", 2, "-w", 0.2, time_wait_reuse_after="20ms",
+                                 ephemeral_port_first=40000, ephemeral_port_last=40019)
+            self.assertEqual(results["errors"], 0)
+            self.assertGreater(results["operations"], 100)
 
     def test_connect_echo_reset(self):
         with KernelServer() as server:

@@ -6,6 +6,27 @@ import traffic
 from harness import connect, read_exactly, read_to_end, STACK
 from traffic import NOISE
 
+class Urgent(harness.ServerTest):
+    def test_urgent_data_stays_in_its_place(self):
+        """MSG_OOB sets the urgent pointer; its octets are echoed where they were, with what is around them."""
+        with connect(7) as s:
+            for piece, flags in ((b"before ", 0), (b"urgent!", socket.MSG_OOB), (b" after", 0)):
+                s.send(piece, flags)
+            self.assertEqual(read_exactly(s, 20), b"before urgent! after")
+        self.assertEqual(self.grown("TcpEstabResets"), 0)
+
+
+class Clamped(harness.ServerTest):
+    sections = {"tcp": {"mss_max": 900}}
+
+    def test_the_kernel_is_asked_for_small_segments(self):
+        with connect(7) as s:
+            s.sendall(bytes(100_000))
+            self.assertEqual(read_exactly(s, 100_000), bytes(100_000))
+            # The kernel counts the timestamps' 12 octets out.
+            self.assertEqual(s.getsockopt(socket.IPPROTO_TCP, socket.TCP_MAXSEG), 888)
+
+
 class Tcp(harness.ServerTest):
     """The stack has its default timers here, tail loss probes included: on a wire that loses nothing it repeats nothing.
     The kernel's timers are made patient, since what *it* repeats says nothing about the stack."""

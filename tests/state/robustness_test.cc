@@ -73,7 +73,7 @@ TEST(BadSegment, EveryFlagCombinationInEveryStateIsSurvived) {
   }
 }
 
-TEST(BadSegment, Must30UrgentDataIsOrdinaryData) {
+TEST(BadSegment, UrgentDataStaysInItsPlace) {
   Conversation c;
   c.established();
   c.peer.sends(ACK | URG, {.data = "urgent", .urgent = 6});

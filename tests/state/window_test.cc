@@ -48,6 +48,25 @@ TEST(ZeroWindow, Must35WindowThatShrinksToZeroIsProbed) {
   c.peer.expects_between(200_ms, 1_s, ACK);
 }
 
+TEST(ZeroWindow, Shld17DataBeyondAShrunkenWindowDoesNotEndTheConnection) {
+  TcpOptions options = plain_tcp();
+  options.conn.retries_max = 3;
+  Conversation c(options);
+  c.established({.mss = 1000});
+  c.sends(pattern(1, 3000));
+  EXPECT_EQ(c.peer.take().size(), 3u);
+  c.peer.sends(ACK, {.ack = 1001, .window = 0});  // 2000 octets lie beyond what is offered now
+  for (int probes = 0; probes < 20; ++probes) {
+    c.peer.expects_between(Duration{}, 130_s, ACK, {.seq = 1001, .len = 1});
+    c.peer.sends(ACK, {.ack = 1001, .window = 0});
+  }
+  EXPECT_EQ(c.app.conn.state(), TcpState::established);
+  c.peer.sends(ACK, {.ack = 1001, .window = 5000});
+  c.world.run_for(300_s);
+  c.peer.take();
+  EXPECT_EQ(c.peer.rcv_nxt(), 3001);
+}
+
 TEST(ZeroWindow, ProbeThatIsTakenMovesOn) {
   Conversation c;
   established_with_window(c, 0);

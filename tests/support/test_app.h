@@ -22,6 +22,7 @@ class TestApp final : public TcpHandler {
   std::uint32_t writable = 0;
   std::uint32_t peer_closed = 0;
   std::uint32_t soft_errors = 0;
+  std::uint32_t urgent = 0;
   std::vector<CloseReason> closed;
   std::uint64_t user_data_at_close = 0;
   std::uint32_t callbacks_after_close = 0;  ///< must stay 0
@@ -33,6 +34,7 @@ class TestApp final : public TcpHandler {
   std::function<void(TcpConn)> when_connected;
   std::function<void(TcpConn, Bytes)> when_data;  ///< instead of recording
   std::function<void(TcpConn)> when_writable;
+  std::function<void(TcpConn)> when_urgent;
   std::function<void(TcpConn)> when_peer_closed;
   std::function<void(TcpConn, CloseReason)> when_closed;
 
@@ -55,6 +57,10 @@ class TestApp final : public TcpHandler {
   void on_writable(TcpConn c) noexcept override {
     ++writable;
     if (when_writable) when_writable(c);
+  }
+  void on_urgent(TcpConn c) noexcept override {
+    ++urgent;
+    if (when_urgent) when_urgent(c);
   }
   void on_peer_closed(TcpConn c) noexcept override {
     ++peer_closed;
