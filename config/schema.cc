@@ -91,8 +91,12 @@ void add_connection_keys(Section& s, TcpConnOptions& conn) {
   constexpr std::uint32_t kib = 1024;
   s.size("receive_buffer", conn.receive_buffer, 4 * kib, kib * kib * kib,
          "Octets per connection that were received and are still kept by the application");
+  s.size("receive_buffer_max", conn.receive_buffer_max, 0, kib * kib * kib,
+         "What the receive buffer may grow to, with what arrives in a round trip; 0: it does not");
   s.size("send_buffer", conn.send_buffer, 4 * kib, kib * kib * kib,
          "Octets per connection that were taken for sending and are not yet acknowledged");
+  s.size("send_buffer_max", conn.send_buffer_max, 0, kib * kib * kib,
+         "What the send buffer may grow to, with the congestion window; 0: it does not");
   s.boolean("nagle", conn.nagle, "Hold small segments back while data is unacknowledged (RFC 9293 3.7.4)");
   s.boolean("timestamps", conn.timestamps, "Offer timestamps (RFC 7323)");
   s.boolean("window_scaling", conn.window_scaling, "Offer window scaling (RFC 7323)");
@@ -115,11 +119,15 @@ void add_connection_keys(Section& s, TcpConnOptions& conn) {
   s.boolean("reset_on_close", conn.reset_on_close, "Closing a connection resets it");
   s.integer("mss_max", conn.mss_max, 0, 65535,
             "Largest segment to send and to ask for, at least 88; 0: as the MTU has it");
+  s.boolean("black_hole_detection", conn.black_hole_detection,
+            "Send smaller packets after three timeouts in a row: large ones may be dropped silently (RFC 4821)");
   s.size("not_sent_low_water", conn.not_sent_low_water, 0, kib * kib * kib,
          "Octets per connection that wait unsent before the application has to wait; 0: as many as the send buffer holds");
   s.integer("retries_max", conn.retries_max, 1, 30, "Retransmissions before a connection is given up");
   s.integer("syn_retries_max", conn.syn_retries_max, 1, 30, "Retransmissions of a SYN");
   s.integer("syn_ack_retries_max", conn.syn_ack_retries_max, 1, 30, "Retransmissions of a SYN-ACK");
+  s.boolean("fast_open", conn.fast_open,
+            "TCP Fast Open (RFC 7413): data that comes with a SYN is taken before the handshake is complete");
   s.integer("ttl", conn.ttl, 1, 255, "Time to live of TCP packets");
   s.integer("tos", conn.tos, 0, 255, "Differentiated services octet of TCP packets");
 }
@@ -147,6 +155,10 @@ Section tcp_section(TcpOptions& tcp) {
                           {{"off", TcpSynCookies::off}, {"pressure", TcpSynCookies::pressure}, {"on", TcpSynCookies::on}},
                           "SYNs that are answered by a cookie, without memory (RFC 4987): none, those beyond a listener's "
                           "backlog, or all");
+  s.integer("fast_open_pending_max", tcp.fast_open_pending_max, 0, count_max,
+            "Connections per core that were opened by a SYN alone and not yet acknowledged (RFC 7413 5.1)");
+  s.duration("fast_open_key_lifetime", tcp.fast_open_key_lifetime, 1_s, day * 30,
+             "When the key of Fast Open cookies changes; cookies of the last key stay good");
   s.integer("initial_window_segments", tcp.initial_window_segments, 1, 64,
             "Initial congestion window in segments (RFC 6928)");
   s.integer("challenge_acks_per_second", tcp.challenge_acks_per_second, 1, 1'000'000,

@@ -31,6 +31,7 @@ StackSecrets random_secrets() {
   StackSecrets secrets;
   secrets.isn_key = {random_u64(), random_u64()};
   secrets.syn_cookie_key = {random_u64(), random_u64()};
+  secrets.fast_open_key = {random_u64(), random_u64()};
   secrets.flow_hash_seed = random_u64();
   return secrets;
 }

@@ -161,7 +161,10 @@ bool TcpConn::set_linger(Duration time) noexcept {
   if (tcb == nullptr) return false;
   TcpConnOptions options = *tcb->options;
   options.linger = time;
-  return change(options);
+  if (!change(options)) return false;
+  if (tcb->is.app_closed && tcb->state != TcpState::fin_wait_2 && time != Duration{})
+    tcp_->set_deadline(*tcb, tcb->idle_deadline, tcp_->now_ + time);
+  return true;
 }
 bool TcpConn::set_reset_on_close(bool on) noexcept {
   Tcb* tcb = live();
@@ -202,11 +205,19 @@ bool accepts_data(const Tcb& tcb) noexcept {
 
 }  // namespace
 
+// Twice the congestion window, so that the next round trip's data is there when this one's is acknowledged.
+std::uint32_t Tcp::send_limit(const Tcb& tcb) const noexcept {
+  const TcpConnOptions& options = *tcb.options;
+  if (pool_low_ || !tcb.synchronized()) return options.send_buffer;
+  return std::max(options.send_buffer, std::min(options.send_buffer_max / 2, tcb.cc.cwnd()) * 2);
+}
+
 std::uint32_t Tcp::send_space(const Tcb& tcb) const noexcept {
   if (!accepts_data(tcb)) return 0;
   const TcpConnOptions& options = *tcb.options;
   const std::uint32_t queued = tcb.queue.size();
-  const std::uint32_t space = queued < options.send_buffer ? options.send_buffer - queued : 0;
+  const std::uint32_t limit = send_limit(tcb);
+  const std::uint32_t space = queued < limit ? limit - queued : 0;
   if (options.not_sent_low_water == 0) return space;
   const std::uint32_t sent = tcb.synchronized() ? static_cast<std::uint32_t>(tcb.snd.nxt - tcb.snd.una) : 0;
   const std::uint32_t waiting = queued - std::min(queued, sent);
@@ -217,7 +228,7 @@ std::uint32_t Tcp::send_space(const Tcb& tcb) const noexcept {
 bool Tcp::is_writable(const Tcb& tcb) const noexcept {
   const TcpConnOptions& options = *tcb.options;
   const std::uint32_t low_water = options.not_sent_low_water;
-  const std::uint32_t enough = options.send_buffer / 3;
+  const std::uint32_t enough = send_limit(tcb) / 3;
   return send_space(tcb) >= (low_water == 0 ? enough : std::min(enough, std::max(low_water / 2, 1u)));
 }
 

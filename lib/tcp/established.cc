@@ -16,7 +16,7 @@ bool Tcp::is_predicted(const Tcb& tcb, const Segment& seg) noexcept {
          (seg.length != 0 || seg.ack != tcb.snd.una) &&  // not what could be a duplicate ACK
          seg.options == nullptr &&                       // nor one that brings SACK blocks with its data
          tcb.out_of_order.empty() && tcb.retries == 0 && !tcb.is.app_closed && !tcb.is.peer_fin_known &&
-         !tcb.is.urgent_in;
+         !tcb.is.urgent_in && !tcb.is.fast_open_pending;
 }
 
 DropReason Tcp::fast_path(Tcb& tcb, Segment& seg) noexcept {
@@ -80,6 +80,11 @@ DropReason Tcp::check_sequence(Tcb& tcb, Segment& seg) noexcept {
     seg.seq += 1;
     seg.flags.bits &= static_cast<std::uint8_t>(~TcpFlags::syn);
     seg.window >>= tcb.send_scale;  // RFC 7323 2.2: a SYN's window is not scaled
+  }
+  if (tcb.is.fast_open_pending && seg.flags.has(TcpFlags::syn) && !seg.flags.has(TcpFlags::ack) && seg.seq.before(tcb.rcv.nxt)) {
+    tcb.is.syn_ack_due = true;
+    mark_dirty(tcb);
+    return DropReason::tcp_duplicate_syn;
   }
   if (tcb.is.timestamps && !rst) {
     // RFC 7323 3.2: once negotiated, every segment but a RST carries it.
@@ -160,7 +165,7 @@ DropReason Tcp::check_ack(Tcb& tcb, const Segment& seg) noexcept {
       return DropReason::tcp_unacceptable_ack;
     }
     sample_handshake_rtt(tcb);
-    tcb.snd.una = tcb.snd.nxt = seg.ack;
+    take_handshake_ack(tcb, seg.ack);
     tcb.snd.wnd = tcb.snd.wnd_max = seg.window << tcb.send_scale;
     tcb.snd.wl1 = seg.seq;
     tcb.snd.wl2 = seg.ack;
@@ -174,6 +179,7 @@ DropReason Tcp::check_ack(Tcb& tcb, const Segment& seg) noexcept {
     mark_dirty(tcb);
     return DropReason::tcp_ack_of_unsent;
   }
+  if (tcb.is.fast_open_pending && seg.ack.after_eq(tcb.snd.una)) confirm_fast_open(tcb);
   // RFC 5961 5.2: SND.UNA - MAX.SND.WND <= SEG.ACK
   if (seg.ack.before(tcb.snd.una - tcb.snd.wnd_max)) {
     challenge(tcb);

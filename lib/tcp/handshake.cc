@@ -14,10 +14,11 @@ constexpr std::uint32_t ip_tcp_headers_v6 = 60;
 
 }  // namespace
 
-// RFC 7323 2.3: the smallest shift that lets 16 bits express the whole receive buffer.
+// RFC 7323 2.3: the smallest shift that lets 16 bits express the largest receive buffer.
 std::uint8_t Tcp::receive_scale(const TcpConnOptions& options) noexcept {
+  const std::uint32_t largest = std::max(options.receive_buffer, options.receive_buffer_max);
   std::uint8_t scale = 0;
-  while (scale < 14 && (options.receive_buffer >> scale) > 0xffff) ++scale;
+  while (scale < 14 && (largest >> scale) > 0xffff) ++scale;
   return scale;
 }
 
@@ -25,6 +26,16 @@ std::uint16_t Tcp::local_mss(const FlowKey& key, const RouteCache& route, const 
   const std::uint32_t headers = key.remote.is_v4() ? ip_tcp_headers_v4 : ip_tcp_headers_v6;
   const auto by_mtu = static_cast<std::uint16_t>(ip_.mtu(route.interface) - headers);
   return options.mss_max != 0 ? std::min(by_mtu, options.mss_max) : by_mtu;
+}
+
+std::uint16_t Tcp::default_mss(const FlowKey& key) noexcept {
+  return key.remote.is_v4() ? default_mss_v4 : default_mss_v6;
+}
+
+// What an ACK in the handshake covers: our SYN, and data that went with it (RFC 7413).
+void Tcp::take_handshake_ack(Tcb& tcb, SeqNum ack) noexcept {
+  tcb.queue.acknowledge(static_cast<std::uint32_t>(ack - tcb.snd.iss) - 1);
+  tcb.snd.una = tcb.snd.nxt = ack;
 }
 
 // RFC 7323 2.2: the window of a SYN is not scaled.
@@ -47,7 +58,7 @@ void Tcp::apply_syn_options(Tcb& tcb, const Segment& seg, const TcpOptionValues&
   tcb.send_scale = tcb.is.window_scaling ? options.window_scale : 0;
   tcb.recv_scale = tcb.is.window_scaling ? receive_scale(*tcb.options) : 0;
   if (tcb.is.timestamps) tcb.ts_recent = seg.ts_value;
-  const std::uint16_t fallback = tcb.key.remote.is_v4() ? default_mss_v4 : default_mss_v6;
+  const std::uint16_t fallback = default_mss(tcb.key);
   const std::uint16_t peer_mss = options.has_mss ? std::max(options.mss, peer_mss_min) : fallback;
   // RFC 9293 MUST-16: what the peer takes and our link carries, less the options that every segment has.
   const std::uint32_t options_size = tcb.is.timestamps ? TcpView::timestamp_option_size : 0;
@@ -102,14 +113,14 @@ DropReason Tcp::input_listen(Listener& listener, const FlowKey& key, std::uint32
   if (tcb == nullptr) return DropReason::tcp_connections_full;
   take_syn(*tcb, seg, options);
   mark_dirty(*tcb);
-  return DropReason::none;
+  return tcb->options->fast_open && options.has_fast_open ? input_fast_open(*tcb, seg, options) : DropReason::none;
 }
 
 // RFC 4987 3.6: the SYN-ACK says all that is remembered, so it is sent at once and never again.
 void Tcp::send_syn_cookie(Listener& listener, const FlowKey& key, RouteCache& route, const Segment& syn,
                           const TcpOptionValues& options) noexcept {
   const TcpConnOptions& ours = *listener.conn;
-  const std::uint16_t fallback = key.remote.is_v4() ? default_mss_v4 : default_mss_v6;
+  const std::uint16_t fallback = default_mss(key);
   BareSegment answer{.key = key, .seq = cookies_.make(key, syn.seq, options.has_mss ? options.mss : fallback, now_),
                      .ack = syn.seq + 1, .flags = {TcpFlags::syn | TcpFlags::ack}, .window = syn_window(ours),
                      .ttl = ours.ttl, .tos = ours.tos};
@@ -191,8 +202,9 @@ DropReason Tcp::input_syn_sent(Tcb& tcb, Segment& seg, const TcpOptionValues& op
   }
   // Fourth: SYN; fifth: neither SYN nor RST is dropped.
   if (!seg.flags.has(TcpFlags::syn)) return DropReason::tcp_bad_flags;
+  const std::uint32_t offered = tcb.rcv.window();  // by our SYN: data may follow at once (RFC 7413)
   tcb.rcv.nxt = seg.seq + 1;
-  tcb.rcv.edge = tcb.rcv.nxt;
+  tcb.rcv.edge = tcb.rcv.nxt + offered;
   apply_syn_options(tcb, seg, options);
   if (!has_ack) {
     // Simultaneous open (MUST-10): send SYN-ACK for the same SYN.
@@ -202,7 +214,8 @@ DropReason Tcp::input_syn_sent(Tcb& tcb, Segment& seg, const TcpOptionValues& op
     return DropReason::none;
   }
   sample_handshake_rtt(tcb);
-  tcb.snd.una = tcb.snd.nxt = seg.ack;
+  if (tcb.options->fast_open) take_fast_open_answer(tcb, options);
+  take_handshake_ack(tcb, seg.ack);
   tcb.rto_deadline = TimePoint::never();
   tcb.progress = now_;
   tcb.is.ack_now = true;

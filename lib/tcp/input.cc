@@ -160,19 +160,8 @@ DropReason Tcp::icmp_error(const QuotedPacket& quoted, Icmpv4Type type, std::uin
   if (seq.before(tcb.snd.una) || seq.after_eq(tcb.snd.max)) return DropReason::icmp_out_of_window;
 
   if (type == Icmpv4Type::destination_unreachable) {
-    if (code == static_cast<std::uint8_t>(UnreachableCode::fragmentation_needed)) {
-      // RFC 1191 3 and 7.1: believe a smaller MTU, but none below 552 (RFC 879's 536 plus 16), then send again at once.
-      constexpr std::uint16_t mtu_floor = 552;
-      const std::uint32_t overhead = 40u + (tcb.is.timestamps ? 12u : 0u);
-      const std::uint32_t mss = std::max(mtu, mtu_floor) - overhead;
-      if (tcb.synchronized() && mss < tcb.mss) {
-        tcb.mss = static_cast<std::uint16_t>(mss);
-        tcb.cc.set_mss(mss);
-        tcb.board.mark_all_lost(sent_, false);  // cut to the new size as it goes out again
-        mark_dirty(tcb);
-      }
-      return DropReason::none;
-    }
+    if (code == static_cast<std::uint8_t>(UnreachableCode::fragmentation_needed))
+      return fragmentation_needed(tcb, seq, mtu);
     const bool hard = code == static_cast<std::uint8_t>(UnreachableCode::protocol) ||
                       code == static_cast<std::uint8_t>(UnreachableCode::port);
     // RFC 9293 SHLD-26 with RFC 5927 5.2: a hard error ends only an attempt to connect; to a synchronized connection

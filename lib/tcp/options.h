@@ -22,7 +22,9 @@ enum class TcpSynCookies : std::uint8_t {
 /// Per stack; the connection-level part (TcpConnOptions) can be overridden per listener or connect().
 struct TcpConnOptions {
   std::uint32_t receive_buffer = 256 * 1024;  ///< octets, 4 KiB..1 GiB: received and still kept by the application
+  std::uint32_t receive_buffer_max = 6 << 20; ///< what it may grow to with what arrives in a round trip; 0: it does not
   std::uint32_t send_buffer = 256 * 1024;     ///< octets, 4 KiB..1 GiB: accepted by send() and not yet acknowledged
+  std::uint32_t send_buffer_max = 4 << 20;    ///< what it may grow to, twice the congestion window; 0: it does not
   bool nagle = true;                          ///< RFC 9293 3.7.4
   bool timestamps = true;                     ///< offer RFC 7323 timestamps
   bool window_scaling = true;                 ///< offer RFC 7323 window scale
@@ -40,9 +42,14 @@ struct TcpConnOptions {
   bool reset_on_close = false;                ///< close() is abort(), as SO_LINGER with time 0 has it
   std::uint16_t mss_max = 0;                  ///< clamps the MSS of both directions, 88..65535; 0: by the MTU
   std::uint32_t not_sent_low_water = 0;       ///< octets send() lets wait unsent (TCP_NOTSENT_LOWAT); 0: the send buffer
+  bool black_hole_detection = false;          ///< smaller packets after three timeouts (RFC 4821; Linux has it off too)
   std::uint8_t retries_max = 15;              ///< R2 in retransmissions (about 15 minutes), 1..30
   std::uint8_t syn_retries_max = 7;           ///< R2 of a SYN, 1..30; 7 last the 3 minutes of MUST-23
   std::uint8_t syn_ack_retries_max = 5;       ///< of a SYN-ACK, 1..30
+  /// TCP Fast Open (RFC 7413). connect(): what send() queues before the next flush goes with the SYN, once the server has
+  /// given a cookie. listen(): such data is delivered, and answered, before the handshake is complete; it may come twice,
+  /// on two connections, if the network duplicates the SYN.
+  bool fast_open = false;
   std::uint8_t ttl = 64;                      ///< 1..255 (MUST-49)
   std::uint8_t tos = 0;                       ///< Diffserv and ECN octet (MUST-48)
 
@@ -62,6 +69,8 @@ struct TcpOptions {
   Duration rto_initial = Duration::from_s(1); ///< RFC 6298 2.1
   Duration delayed_ack_max = Duration::from_ms(40);  ///< below 500 ms (MUST-40)
   TcpSynCookies syn_cookies = TcpSynCookies::pressure;
+  std::uint32_t fast_open_pending_max = 256;  ///< connections opened by a SYN alone and not yet acknowledged, RFC 7413 5.1
+  Duration fast_open_key_lifetime = Duration::from_s(3600);  ///< then the server's key changes; the last one stays good
   std::uint8_t initial_window_segments = 10;  ///< RFC 6928
   std::uint32_t challenge_acks_per_second = 1000;  ///< RFC 5961 7
   Duration fin_wait_2_max = Duration::from_s(60);  ///< how long a close()d connection waits for the peer's FIN

@@ -69,6 +69,10 @@ Tcp::Output Tcp::output(Tcb& tcb) noexcept {
     if (tcb.is.ack_now && tcb.state == TcpState::syn_received) return send_empty(tcb, tcb.snd.max);
     return Output::done;
   }
+  if (tcb.is.syn_ack_due) [[unlikely]] {
+    if (const Output sent = send_syn(tcb); sent != Output::done) return sent;
+    tcb.is.syn_ack_due = false;
+  }
   Output result = output_repair(tcb);
   if (result == Output::done) result = output_data(tcb);
   if (result == Output::batch_full || result == Output::no_mbuf) return result;
@@ -245,6 +249,7 @@ Tcp::Output Tcp::send_empty(Tcb& tcb, SeqNum seq) noexcept {
   fields.sequence = seq;
   fields.flags.bits = TcpFlags::ack;
   if (tcb.is.sack) add_sacks(tcb, fields);
+  if (tcb.options->receive_buffer < tcb.options->receive_buffer_max) tune_receive_buffer(tcb);
   counters_.add(Counter::tcp_out_segs);
   return transmit(tcb, std::move(packet), fields);
 }
@@ -265,9 +270,7 @@ void Tcp::add_sacks(Tcb& tcb, TcpFields& fields) noexcept {
 
 Tcp::Output Tcp::send_syn(Tcb& tcb) noexcept {
   if (ip_.tx(tcb.route.interface).room() == 0) return Output::batch_full;
-  Packet packet = pool_.alloc();
-  if (!packet) return Output::no_mbuf;
-  const bool answer = tcb.state == TcpState::syn_received;
+  const bool answer = tcb.state != TcpState::syn_sent;
   TcpFields fields;
   fields.sequence = tcb.snd.iss;
   fields.flags.bits = answer ? TcpFlags::syn | TcpFlags::ack : TcpFlags::syn;
@@ -276,17 +279,34 @@ Tcp::Output Tcp::send_syn(Tcb& tcb) noexcept {
   fields.options.has_window_scale = tcb.is.window_scaling;
   fields.options.window_scale = receive_scale(*tcb.options);
   fields.options.sack_permitted = tcb.is.sack;
-  // RFC 7323 2.2: the window of a SYN is not scaled.
-  const std::uint32_t window = std::min(free_receive_space(tcb), 0xffffu);
-  tcb.rcv.edge = tcb.rcv.nxt + window;
-  fields.window = static_cast<std::uint16_t>(window);
-  counters_.add(tcb.snd.max == tcb.snd.iss ? Counter::tcp_out_segs : Counter::tcp_retrans_segs);
-  if (tcb.snd.max == tcb.snd.iss) tcb.progress = now_;
-  tcb.snd.nxt = tcb.snd.max = tcb.snd.iss + 1;
-  if (tcb.rto_deadline.is_never()) restart_rto(tcb);
   fields.acknowledgment = answer ? tcb.rcv.nxt : SeqNum();
   stamp(tcb, fields);
+  std::uint32_t length = 0;
+  if (tcb.options->fast_open && !answer) length = offer_fast_open(tcb, fields);
+  if (tcb.is.fast_open_cookie_due) {
+    const FastOpenCookies::Cookie cookie = fast_open_cookies_.make(tcb.key.local, tcb.key.remote, now_);
+    fields.options.has_fast_open = true;
+    fields.options.fast_open_size = FastOpenCookies::size;
+    std::copy(cookie.begin(), cookie.end(), fields.options.fast_open_cookie.begin());
+  }
+  Packet packet = length != 0 ? tcb.queue.segment(pool_, 0, length) : pool_.alloc();
+  if (!packet) return Output::no_mbuf;
+  // RFC 7323 2.2: the window of a SYN is not scaled.
+  const std::uint32_t window = std::min(free_receive_space(tcb), 0xffffu);
+  tcb.rcv.edge = seq_max(tcb.rcv.edge, tcb.rcv.nxt + window);
+  fields.window = static_cast<std::uint16_t>(window);
+  const bool first = tcb.snd.max == tcb.snd.iss || (tcb.is.fast_open_pending && tcb.retries == 0);
+  counters_.add(first ? Counter::tcp_out_segs : Counter::tcp_retrans_segs);
+  if (first) tcb.progress = now_;
+  if (!tcb.is.fast_open_pending) {
+    tcb.snd.nxt = tcb.snd.iss + 1 + length;
+    tcb.snd.max = seq_max(tcb.snd.max, tcb.snd.nxt);
+  }
+  if (length != 0) counters_.add(Counter::tcp_fast_open_active);
+  if (tcb.rto_deadline.is_never()) restart_rto(tcb);
   tcb.is.ack_now = tcb.is.ack_pending = false;
+  tcb.rcv.unacked = 0;
+  tcb.ack_deadline = TimePoint::never();
   return hand_over(tcb, std::move(packet), fields);
 }
 

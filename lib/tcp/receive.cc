@@ -56,13 +56,30 @@ void Tcp::note_duplicate(Tcb& tcb, const Segment& seg) noexcept {
 
 std::uint32_t Tcp::free_receive_space(const Tcb& tcb) const noexcept {
   const std::uint32_t buffer = tcb.options->receive_buffer;
-  const std::uint32_t send_buffer = tcb.options->send_buffer;
+  const std::uint32_t queued = tcb.queue.size();
   // What an echo has sent back beyond its send buffer is still held for the peer (see TcpConn::send).
-  const std::uint32_t overdraft = tcb.queue.size() > send_buffer ? tcb.queue.size() - send_buffer : 0;
+  const std::uint32_t overdraft = queued > tcb.options->send_buffer ? queued - std::min(queued, send_limit(tcb)) : 0;
   const std::uint32_t used = tcb.rcv.kept + overdraft;
   const std::uint32_t space = used < buffer ? buffer - used : 0;
   // Short of mbufs, no connection is promised more than it needs to go on.
   return pool_low_ ? std::min(space, 2u * tcb.advertised_mss) : space;
+}
+
+// Dynamic right-sizing: the buffer holds two round trips' worth of what arrives, so that a sender whose window doubles is
+// not held back by ours. Looked at when a pure ACK leaves: who answers by data needs no large window.
+void Tcp::tune_receive_buffer(Tcb& tcb) noexcept {
+  const TcpConnOptions& options = *tcb.options;
+  const std::uint32_t elapsed_ms = now_ms() - tcb.round.since_ms;
+  const Duration round_trip = tcb.rtt.srtt();
+  if (elapsed_ms == 0 || Duration::from_ms(elapsed_ms) < round_trip || !tcb.rtt.has_sample()) return;
+  const std::uint32_t arrived = tcb.rcv.nxt.value() - tcb.round.start;
+  tcb.round = {tcb.rcv.nxt.value(), now_ms()};
+  const auto in_a_round = static_cast<std::uint64_t>(arrived) * static_cast<std::uint64_t>(round_trip.us()) / (elapsed_ms * 1000ull);
+  // An application that lets data lie needs no more of it, and a core short of mbufs has none to give.
+  if (in_a_round < options.receive_buffer / 2 || tcb.rcv.kept > options.receive_buffer / 2 || pool_low_) return;
+  const std::uint32_t largest = std::min(options.receive_buffer_max, 0xffffu << tcb.recv_scale);
+  if (largest <= options.receive_buffer) return;
+  own_options(tcb).receive_buffer = std::min(largest, options.receive_buffer * 2);
 }
 
 // RFC 9293 3.8.6.2.2: the right edge moves in steps of a segment or half the buffer, and never left.

@@ -68,6 +68,15 @@ struct TcbFlags {
   bool urgent_in : 1 = false;        ///< the peer's urgent mark lies ahead of what was delivered
   bool urgent_out : 1 = false;       ///< ours has not been acknowledged
   bool cork : 1 = false;             ///< only full segments leave
+  bool fast_open_pending : 1 = false;     ///< opened by its SYN; no ACK has come yet (RFC 7413 4.2)
+  bool fast_open_cookie_due : 1 = false;  ///< the SYN-ACK brings a cookie
+  bool syn_ack_due : 1 = false;      ///< send (again) the SYN-ACK of such a connection
+};
+
+/// Where a round trip's worth of arrivals is counted from, for the size of the receive buffer.
+struct ReceiveRound {
+  std::uint32_t start;  // a sequence number
+  std::uint32_t since_ms;
 };
 
 /// What few connections have: made when it is first needed, and gone with the connection.
@@ -75,6 +84,10 @@ struct ConnExtras {
   TcpConnOptions options;  ///< of this connection alone, once it has changed one
   SeqNum send_urgent;      ///< SND.UP: behind the last urgent octet (RFC 9293 MUST-62); valid while urgent_out
   SeqNum recv_urgent;      ///< RCV.UP; valid while urgent_in
+  SeqNum claim_quotes;     ///< the segment that an ICMP error quoted; valid while claimed_mtu != 0
+  std::uint16_t claimed_mtu = 0;  ///< by that error, to be believed if the segment times out
+  std::uint16_t full_mss = 0;     ///< before the path MTU was lowered; 0: it was not
+  TimePoint lower_mtu_until;
 };
 
 /// What the retransmission deadline stands for.
@@ -131,7 +144,10 @@ struct Tcb : TimerNode {
   SackBlock dsack;
   std::uint32_t extras = Slab<int>::nil;    ///< index of ConnExtras, which few connections have
   const TcpConnOptions* options = nullptr;  ///< interned, or those of `extras`
-  SlabHandle listener;               ///< while SYN-RECEIVED from a passive open
+  union {
+    SlabHandle listener = {};        ///< while SYN-RECEIVED from a passive open
+    ReceiveRound round;              ///< afterwards
+  };
 
   bool synchronized() const noexcept { return state >= TcpState::established; }
   /// Octets believed to be in the network: RFC 6675's pipe; without SACK each duplicate ACK stands for a segment.

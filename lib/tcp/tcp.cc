@@ -19,6 +19,8 @@ const char* find_fault(const TcpConnOptions& o) noexcept {
   constexpr std::uint32_t buffer_min = 4096, buffer_max = 1u << 30;
   if (o.receive_buffer < buffer_min || o.receive_buffer > buffer_max)
     return "receive_buffer: expected 4 KiB to 1 GiB";
+  if (o.receive_buffer_max > buffer_max) return "receive_buffer_max: expected 0 to 1 GiB";
+  if (o.send_buffer_max > buffer_max) return "send_buffer_max: expected 0 to 1 GiB";
   if (o.send_buffer < buffer_min || o.send_buffer > buffer_max) return "send_buffer: expected 4 KiB to 1 GiB";
   if (o.retries_max < 1 || o.retries_max > 30) return "retries_max: expected 1 to 30";
   if (o.syn_retries_max < 1 || o.syn_retries_max > 30) return "syn_retries_max: expected 1 to 30";
@@ -46,6 +48,7 @@ Result<void> check_options(const TcpOptions& o) {
   // RFC 9293 MUST-40
   if (o.delayed_ack_max < Duration{} || o.delayed_ack_max >= Duration::from_ms(500))
     return bad("delayed_ack_max: expected below 500 ms");
+  if (o.fast_open_key_lifetime < Duration::from_s(1)) return bad("fast_open_key_lifetime: expected at least 1 s");
   if (o.time_wait_reuse_after < Duration{}) return bad("time_wait_reuse_after: expected 0 or more");
   if (o.fin_wait_2_max < Duration::from_ms(1)) return bad("fin_wait_2_max: expected at least 1 ms");
   if (o.initial_window_segments == 0) return bad("initial_window_segments: expected 1 to 255");
@@ -61,6 +64,8 @@ Tcp::Tcp(const TcpOptions& options, const TcpSecrets& secrets, Ip& ip, PacketPoo
     : options_(options),
       secrets_(secrets),
       cookies_(secrets.syn_cookie_key),
+      fast_open_cookies_(secrets.fast_open_key, options.fast_open_key_lifetime),
+      fast_open_cache_(secrets.flow_hash_seed, fast_open_servers_max),
       ip_(ip),
       pool_(pool),
       counters_(counters),
@@ -286,6 +291,7 @@ Tcb* Tcp::find(SlabHandle handle) noexcept {
 // --- Living --------------------------------------------------------------------------------------------------
 
 void Tcp::leave_half_open(Tcb& tcb) noexcept {
+  if (tcb.state != TcpState::syn_received) return;
   if (Listener* listener = listeners_.find(tcb.listener)) --listener->half_open;
   tcb.listener = {};
 }
@@ -298,6 +304,7 @@ std::uint32_t Tcp::initial_window(const Tcb& tcb) const noexcept {
 
 void Tcp::established(Tcb& tcb) noexcept {
   leave_half_open(tcb);
+  tcb.round = {tcb.rcv.nxt.value(), now_ms()};
   enter(tcb, TcpState::established);
   if (tcb.retries != 0) tcb.rtt.note_lost_syn();
   tcb.retries = tcb.backoff = 0;
@@ -321,6 +328,8 @@ void Tcp::established(Tcb& tcb) noexcept {
 
 void Tcp::detach(Tcb& tcb) noexcept {
   leave_half_open(tcb);
+  if (tcb.is.fast_open_pending) --fast_open_pending_;
+  tcb.is.fast_open_pending = false;
   timers_.cancel(tcb);
   tcb.rto_deadline = tcb.ack_deadline = tcb.idle_deadline = TimePoint::never();
   tcb.queue.clear();

@@ -18,6 +18,7 @@
 #include "pollux/ip/ip.h"
 #include "pollux/packet/bytes.h"
 #include "pollux/tcp/conn.h"
+#include "pollux/tcp/fast_open.h"
 #include "pollux/tcp/info.h"
 #include "pollux/tcp/local_ports.h"
 #include "pollux/tcp/options.h"
@@ -36,6 +37,7 @@ namespace pollux {
 struct TcpSecrets {
   SipKey isn_key;         ///< RFC 6528
   SipKey syn_cookie_key;  ///< RFC 4987
+  SipKey fast_open_key;   ///< RFC 7413
   std::uint64_t flow_hash_seed = 0;
 };
 
@@ -130,6 +132,7 @@ class Tcp {
   static constexpr std::uint32_t timers_per_advance = 1024;
   static constexpr std::uint32_t segments_per_turn = 64;  // of one connection; then the next one's turn
   static constexpr std::size_t option_sets_max = 64;
+  static constexpr std::uint32_t fast_open_servers_max = 256;  // whose cookies are kept
 
   // tcp.cc: life of listeners and connections
   static std::uint32_t port_hash(std::uint16_t port) noexcept { return port * 0x9e3779b1u; }
@@ -161,9 +164,16 @@ class Tcp {
   void abort(SlabHandle handle, CloseReason reason) noexcept;
   std::uint32_t send_space(const Tcb& tcb) const noexcept;
   void close_listener(SlabHandle handle) noexcept;
+  std::uint32_t send_limit(const Tcb& tcb) const noexcept;
   bool is_writable(const Tcb& tcb) const noexcept;
   ConnExtras& extras_of(Tcb& tcb) noexcept;
   TcpConnOptions& own_options(Tcb& tcb) noexcept;
+
+  // pmtu.cc: path MTU (RFC 1191, RFC 5927), black holes (RFC 4821)
+  DropReason fragmentation_needed(Tcb& tcb, SeqNum quoted, std::uint16_t mtu) noexcept;
+  void lower_mtu(Tcb& tcb, std::uint32_t size) noexcept;
+  void consider_lower_mtu(Tcb& tcb) noexcept;
+  void consider_full_mtu(Tcb& tcb) noexcept;
 
   // urgent.cc: the urgent mark (RFC 9293 3.8.5)
   SendResult send_urgent(SlabHandle handle, std::span<const std::uint8_t> bytes) noexcept;
@@ -207,6 +217,15 @@ class Tcp {
   static std::uint16_t syn_window(const TcpConnOptions& options) noexcept;
   static TcpOptionValues timestamp_option(std::uint32_t value, std::uint32_t echo) noexcept;
   static std::uint8_t receive_scale(const TcpConnOptions& options) noexcept;
+
+  void take_handshake_ack(Tcb& tcb, SeqNum ack) noexcept;
+  static std::uint16_t default_mss(const FlowKey& key) noexcept;
+
+  // fast_open.cc: RFC 7413
+  std::uint32_t offer_fast_open(const Tcb& tcb, TcpFields& fields) const noexcept;
+  void take_fast_open_answer(Tcb& tcb, const TcpOptionValues& options) noexcept;
+  DropReason input_fast_open(Tcb& tcb, Segment& syn, const TcpOptionValues& options) noexcept;
+  void confirm_fast_open(Tcb& tcb) noexcept;
 
   // established.cc: the numbered steps for synchronized states and SYN-RECEIVED
   static bool is_predicted(const Tcb& tcb, const Segment& seg) noexcept;
@@ -257,6 +276,7 @@ class Tcp {
   bool must_refuse_text(const Tcb& tcb) const noexcept;
   DropReason queue_out_of_order(Tcb& tcb, Segment& seg) noexcept;
   static void note_duplicate(Tcb& tcb, const Segment& seg) noexcept;
+  void tune_receive_buffer(Tcb& tcb) noexcept;
   std::uint32_t free_receive_space(const Tcb& tcb) const noexcept;
   std::uint16_t advertise(Tcb& tcb) noexcept;
   void consider_window_update(Tcb& tcb) noexcept;
@@ -311,6 +331,9 @@ class Tcp {
   TcpOptions options_;
   TcpSecrets secrets_;
   SynCookies cookies_;
+  FastOpenCookies fast_open_cookies_;
+  FastOpenCache fast_open_cache_;
+  std::uint32_t fast_open_pending_ = 0;
   Ip& ip_;
   PacketPool pool_;
   Counters& counters_;

@@ -122,6 +122,7 @@ TimePoint Tcp::next_deadline() const noexcept {
 }
 
 void Tcp::on_timer(Tcb& tcb) noexcept {
+  if (tcb.extras != Slab<ConnExtras>::nil) consider_full_mtu(tcb);
   if (tcb.ack_deadline <= now_) {
     tcb.ack_deadline = TimePoint::never();
     if (tcb.is.ack_pending) {
@@ -163,7 +164,7 @@ void Tcp::on_retransmission_timeout(Tcb& tcb) noexcept {
   // A closed window is probed (RFC 9293 3.8.6.1), with data outstanding or not; a stalled window is overridden.
   const bool persist = tcb.synchronized() && tcb.queue.size() != 0 && (nothing_outstanding || tcb.snd.wnd == 0);
   const std::uint8_t retries_max = tcb.state == TcpState::syn_sent       ? tcb.options->syn_retries_max
-                                   : tcb.state == TcpState::syn_received ? tcb.options->syn_ack_retries_max
+                                   : tcb.state == TcpState::syn_received || tcb.is.fast_open_pending ? tcb.options->syn_ack_retries_max
                                                                          : tcb.options->retries_max;
   // RFC 9293 3.8.3 MUST-20: R2 closes the connection. A user timeout is R2 in time, longer or shorter; it can only shorten
   // the handshake.
@@ -183,14 +184,18 @@ void Tcp::on_retransmission_timeout(Tcb& tcb) noexcept {
     if (tcb.is.active_open || tcb.is.connected) tcb.handler->on_soft_error(handle_of(tcb));
     if (tcb.state == TcpState::closed) return;
   }
+  tcb.is.syn_ack_due = tcb.is.fast_open_pending;
   if (persist) {
     tcb.is.probe_due = true;
+  } else if (tcb.is.fast_open_pending && nothing_outstanding) {
+    counters_.add(Counter::tcp_timeouts);
   } else {
     counters_.add(Counter::tcp_timeouts);
     note(tcb, FlightEvent::timeout, tcb.retries);
     if (tcb.synchronized()) {
       LossRecovery& loss = tcb.loss;
       const bool fresh = loss.mode == RecoveryMode::open && tcb.retries == 1;
+      consider_lower_mtu(tcb);
       tcb.cc.on_timeout({.in_flight = tcb.board.outstanding(), .now = now_}, tcb.retries == 1);
       // RFC 2018 8: a peer whose first missing octet is one it had SACKed has thrown data away.
       const bool reneged = !tcb.board.empty() && sent_[tcb.board.first()].sacked;

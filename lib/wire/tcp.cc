@@ -43,6 +43,14 @@ bool read_option(TcpOptionValues& values, const std::uint8_t* option, std::size_
       values.ts_value = load_be32(option + 2);
       values.ts_echo = load_be32(option + 6);
       return true;
+    case K::fast_open: {  // RFC 7413 2 and 4.1.1: what is no cookie is no option, and no reason to drop the segment
+      const std::size_t size = length - 2;
+      if (size != 0 && (size < 4 || size > values.fast_open_cookie.size() || size % 2 != 0)) return true;
+      values.has_fast_open = true;
+      values.fast_open_size = static_cast<std::uint8_t>(size);
+      std::copy_n(option + 2, size, values.fast_open_cookie.begin());
+      return true;
+    }
     default:  // RFC 9293 MUST-6: options that are not implemented are ignored
       return true;
   }
@@ -75,6 +83,7 @@ std::size_t TcpOptionValues::size_before_sacks() const noexcept {
   else if (sack_permitted)
     size += 4;
   if (has_window_scale) size += 4;
+  if (has_fast_open) size += (2u + fast_open_size + 3u) / 4u * 4u;
   return size;
 }
 
@@ -107,6 +116,17 @@ std::size_t TcpOptionValues::emit_slow(std::uint8_t* out) const noexcept {
   if (has_window_scale) {
     store_be32(to, 0x01030300u | window_scale);
     to += 4;
+  }
+  if (has_fast_open) {
+    const std::size_t length = 2u + fast_open_size;
+    if (length % 4 != 0) {
+      store_be16(to, 0x0101);  // NOP NOP
+      to += 2;
+    }
+    to[0] = static_cast<std::uint8_t>(K::fast_open);
+    to[1] = static_cast<std::uint8_t>(length);
+    std::copy_n(fast_open_cookie.begin(), fast_open_size, to + 2);
+    to += length;
   }
   const std::size_t sack_blocks = sacks_that_fit(static_cast<std::size_t>(to - out));
   if (sack_blocks != 0) {

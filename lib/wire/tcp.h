@@ -29,6 +29,7 @@ enum class TcpOptionKind : std::uint8_t {
   sack_permitted = 4,
   sack = 5,
   timestamp = 8,
+  fast_open = 34,
 };
 
 /// One SACK block (RFC 2018 3): left <= octets < right.
@@ -47,12 +48,15 @@ struct TcpOptionValues {
   bool has_window_scale = false;
   bool has_timestamp = false;
   bool sack_permitted = false;
+  bool has_fast_open = false;         ///< RFC 7413 2; a size of 0 asks for a cookie
+  std::uint8_t fast_open_size = 0;    ///< octets of the cookie: 0, or even and 4 to 16
   std::uint8_t window_scale = 0;  ///< as received; RFC 7323 2.3: values above 14 count as 14 (parse clamps)
   std::uint8_t sack_count = 0;
   std::uint16_t mss = 0;
   std::uint32_t ts_value = 0;
   std::uint32_t ts_echo = 0;
   std::array<SackBlock, sack_blocks_max> sacks{};
+  std::array<std::uint8_t, 16> fast_open_cookie{};
 
   /// `options` is the header's part behind octet 20. Rejects only lengths that are illegal or overrun.
   static Parsed<TcpOptionValues> parse(ByteView options) noexcept;
@@ -75,7 +79,7 @@ struct TcpOptionValues {
  private:
   /// What every segment without SYN or SACK carries.
   bool is_timestamp_or_none() const noexcept {
-    return !has_mss && !has_window_scale && !sack_permitted && sack_count == 0;
+    return !has_mss && !has_window_scale && !sack_permitted && !has_fast_open && sack_count == 0;
   }
   void emit_timestamp(std::uint8_t* out) const noexcept {
     store_be32(out, 0x0101080a);

@@ -229,6 +229,22 @@ class Cookies(harness.ServerTest):
         self.assertEqual(self.grown("TcpExtSyncookiesFailed"), 1)
 
 
+class FastOpen(harness.ServerTest):
+    sections = {"tcp": {"fast_open": True}}
+
+    def test_the_kernel_sends_data_with_its_second_syn(self):
+        """The first connection brings the kernel a cookie (RFC 7413), which the next ones use."""
+        harness.sysctl("net/ipv4/tcp_fastopen", 1)
+        for i in range(4):
+            with socket.socket() as s:
+                s.settimeout(5)
+                s.sendto(b"early data %d" % i, socket.MSG_FASTOPEN, (STACK, 7))
+                self.assertEqual(read_exactly(s, 12), b"early data %d" % i)
+                s.sendall(NOISE[:50_000])
+                self.assertEqual(read_exactly(s, 50_000), NOISE[:50_000])
+        self.assertEqual(self.grown("TcpExtTCPFastOpenPassive"), 3)
+
+
 class EmptyPool(harness.ServerTest):
     """More data than the pool holds: what is established goes on, slowly, and everything recovers by itself."""
     sections = {"pool": {"packets": 4095, "clones": 4095}}

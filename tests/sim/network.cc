@@ -59,6 +59,12 @@ HostOptions Network::draw_host() {
   host.stack.tcp.conn = draw_conn();
   host.stack.tcp.conn.syn_ack_retries_max = 12;  // so that only a bug, not bad luck, fails a handshake
   host.stack.tcp.conn.syn_retries_max = 12;
+  // By the seed's number, not drawn: what is drawn stays what it was. Cookies only where nothing is lost: a handshake that
+  // nobody remembers ends with its ACK.
+  if (weather_ == Weather::clean && world_.seed() % 4 == 0) host.stack.tcp.syn_cookies = TcpSynCookies::on;
+  if (world_.seed() % 3 == 0) host.stack.tcp.conn.not_sent_low_water = 3000;
+  if (world_.seed() % 5 == 0) host.stack.tcp.conn.mss_max = 700;
+  if (world_.seed() % 2 == 0) host.stack.tcp.conn.black_hole_detection = true;
   if (weather_ == Weather::random)
     host.stack.tcp.out_of_order_segments_max = one_of(rng, std::array<std::uint32_t, 3>{4, 64, 1024});
   return host;

@@ -17,6 +17,7 @@ inline TcpOptions plain_tcp() {
   options.conn.timestamps = false;
   options.conn.window_scaling = false;
   options.conn.receive_buffer = 65535;
+  options.conn.receive_buffer_max = options.conn.send_buffer_max = 0;  // they stay as they are
   return options;
 }
 

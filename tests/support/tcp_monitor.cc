@@ -41,10 +41,10 @@ std::string TcpMonitor::check_options(const Decoded& frame, const Flow& flow) {
   if (frame.window_scale && !frame.has(SYN)) return "RFC 7323 2.1: window scale option outside a SYN";
   if (frame.has(RST)) return "";
   // RFC 9293 MUST-16: options count against the peer's MSS. A peer that claims less than it must take is not
-  // obeyed.
+  // obeyed. A SYN's data goes by the MSS of an earlier connection (RFC 7413 4.1.3).
   const std::uint32_t limit = std::max<std::uint32_t>(flow.peer_mss, 88);
   const auto size = static_cast<std::uint32_t>(frame.payload.size() + frame.options_length);
-  if (size > limit && !frame.payload.empty())
+  if (size > limit && !frame.payload.empty() && !frame.has(SYN))
     return numbers("RFC 9293 MUST-16: segment above the peer's MSS", size, limit);
   const bool negotiated = flow.peer_timestamps && flow.own_timestamps;
   if (!frame.has(SYN) && frame.ts_value.has_value() != negotiated)

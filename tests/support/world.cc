@@ -25,6 +25,7 @@ SimHost& World::add_port(HostOptions options) {
   options.stack.seed = seed_ * 1000 + number;
   options.stack.secrets.isn_key = options.isn_key.value_or(SipKey{seed_ ^ 0x5eed, number});
   options.stack.secrets.syn_cookie_key = {seed_ ^ 0xc00c1e, number};
+  options.stack.secrets.fast_open_key = {seed_ ^ 0xfa57, number};
   options.stack.secrets.flow_hash_seed = seed_ + number;
   const MacAddress mac{{0x02, 0, 0, 0, 0, static_cast<std::uint8_t>(number)}};
   ports_.push_back(std::make_unique<Port>());

@@ -2,6 +2,7 @@
 
 #include <gtest/gtest.h>
 
+#include <algorithm>
 #include <vector>
 
 #include "pollux/base/rng.h"
@@ -285,6 +286,37 @@ TEST(TcpHeader, RejectsTruncationAndBadOffsets) {
     EXPECT_EQ(view ? DropReason::none : view.error(), expected)
         << size << " octets, offset " << int{data_offset};
   }
+}
+
+// RFC 7413 2 and 4.1.1
+TEST(TcpOptions, FastOpenCookiesAreReadAndWritten) {
+  for (const std::size_t size : {0, 2, 3, 4, 7, 8, 16, 18}) {
+    std::vector<std::uint8_t> octets{34, static_cast<std::uint8_t>(2 + size)};
+    for (std::size_t i = 0; i < size; ++i) octets.push_back(static_cast<std::uint8_t>(i + 1));
+    const auto read = TcpOptionValues::parse(octets);
+    ASSERT_TRUE(read) << size;
+    const bool good = size == 0 || size == 4 || size == 8 || size == 16;
+    EXPECT_EQ(read->has_fast_open, good) << size << ": what is no cookie is ignored";
+    if (!good) continue;
+    EXPECT_EQ(read->fast_open_size, size);
+    std::uint8_t out[40] = {};
+    const std::size_t written = read->emit(out);
+    EXPECT_EQ(written, read->emitted_size());
+    EXPECT_EQ(written % 4, 0u);
+    const auto again = TcpOptionValues::parse(ByteView(out, written));
+    ASSERT_TRUE(again);
+    EXPECT_EQ(again->fast_open_size, size);
+    EXPECT_TRUE(std::equal(octets.begin() + 2, octets.end(), again->fast_open_cookie.begin()));
+  }
+}
+
+TEST(TcpOptions, ASynWithEveryOptionAndTheLongestCookieFits) {
+  TcpOptionValues syn;
+  syn.has_mss = syn.has_window_scale = syn.has_timestamp = syn.sack_permitted = syn.has_fast_open = true;
+  syn.fast_open_size = 16;
+  std::uint8_t out[40];
+  EXPECT_EQ(syn.emitted_size(), 40u);
+  EXPECT_EQ(syn.emit(out), 40u);
 }
 
 }  // namespace
