@@ -76,6 +76,9 @@ void add_loops(Out out, std::span<const CoreReport> cores) {
            [](S s) { return s.loop.sleeps; });
   per_core(out, cores, "loop_full_bursts_total", "counter", "Receive bursts as large as allowed.",
            [](S s) { return s.loop.rx_full; });
+  per_core(out, cores, "loop_time_squeeze_total", "counter",
+           "Turns that ended with packets or timers left, their budget being used up.",
+           [](S s) { return s.loop.time_squeeze; });
   per_core(out, cores, "loop_transmit_refused_total", "counter",
            "Turns in which a port did not take all packets.", [](S s) { return s.loop.tx_refused; });
   per_core(out, cores, "loop_idle_seconds_total", "counter",

@@ -288,6 +288,7 @@ TelemetryDict loop_value(const LoopCounters& loop) {
       .add("idle_turns", loop.idle_turns)
       .add("sleeps", loop.sleeps)
       .add("rx_full", loop.rx_full)
+      .add("time_squeeze", loop.time_squeeze)
       .add("tx_refused", loop.tx_refused)
       .add("busy_ns", loop.busy_ns)
       .add("idle_ns", loop.idle_ns)
