@@ -17,7 +17,8 @@ Section port_section(PortConfig& port) {
   s.text("device", port.device, "a PCI address like 0000:01:00.0 or a virtual device like net_tap0,iface=px0",
          "The port: a PCI address, or a virtual device as DPDK's --vdev takes it")
       .required = true;
-  s.prefixes("addresses", port.addresses, "Our addresses with their subnet's length, exactly one for now")
+  s.prefixes("addresses", port.addresses, "Our addresses with their subnet's length: one of IPv4, and up to 7 of IPv6. With IPv6 the port also has "
+             "the link-local address of its MAC")
       .required = true;
   s.integer("mtu", port.mtu, 576, 9000, "Octets of the largest IP packet");
   s.integer("rx_ring", port.rx_ring, 1, 32768,
@@ -31,7 +32,7 @@ Section port_section(PortConfig& port) {
 
 Section route_section(RouteConfig& route) {
   Section s;
-  s.prefix("prefix", route.prefix, "Where to; 0.0.0.0/0 is the default route").required = true;
+  s.prefix("prefix", route.prefix, "Where to; 0.0.0.0/0 and ::/0 are the default routes").required = true;
   s.address("gateway", route.gateway, "The router, in the subnet of a port").required = true;
   return s;
 }
@@ -61,19 +62,24 @@ Section eal_section(EalConfig& eal) {
 
 Section ip_section(IpOptions& ip) {
   Section s;
-  s.integer("neighbors_max", ip.neighbors_max, 16, 1'048'576, "Neighbours (ARP entries) per core");
+  s.integer("neighbors_max", ip.neighbors_max, 16, 1'048'576, "Neighbours (ARP and neighbour discovery entries) per core");
   s.integer("neighbor_queue_max", ip.neighbor_queue_max, 1, 1024,
             "Packets kept per neighbour while its MAC address is asked for; then the oldest is dropped");
-  s.duration("arp_retry", ip.arp_retry, 10_ms, 60_s, "Time between ARP requests while resolving");
+  s.duration("arp_retry", ip.arp_retry, 10_ms, 60_s, "Time between ARP requests or neighbour solicitations");
   s.integer("arp_attempts_max", ip.arp_attempts_max, 1, 20,
-            "ARP requests before a neighbour counts as unreachable");
+            "ARP requests or neighbour solicitations before a neighbour counts as unreachable");
   s.duration("neighbor_reachable", ip.neighbor_reachable, 1_s, day,
              "How long a neighbour is trusted after a confirmation");
+  s.duration("neighbor_delay", ip.neighbor_delay, 10_ms, 60_s,
+             "How long traffic to a neighbour may confirm it before it is probed (RFC 4861 7.3.3)");
   s.duration("neighbor_stale_max", ip.neighbor_stale_max, 1_s, day * 7,
              "When an unused neighbour is forgotten");
   s.integer("icmp_errors_per_second", ip.icmp_errors_per_second, 0, 1'000'000,
             "ICMP errors sent per core and second at most (RFC 1812 4.3.2.8); 0: none");
-  s.integer("ttl", ip.ttl, 1, 255, "Time to live of ICMP and UDP packets");
+  s.integer("ttl", ip.ttl, 1, 255, "Time to live (hop limit) of ICMP and UDP packets");
+  s.integer("dad_solicitations", ip.dad_solicitations, 0, 10,
+            "Solicitations that look for another owner of an IPv6 address before it is used, arp_retry apart "
+            "(RFC 4862 5.4); 0: none");
   return s;
 }
 
@@ -233,7 +239,7 @@ Section config_section(Config& config) {
             "latency");
   s.duration("drain_timeout", config.drain_timeout, 0_s, day,
              "On SIGTERM and SIGINT, time for open connections to finish before they are reset");
-  s.section("ip", ip_section(config.ip), "IP, ARP and ICMP");
+  s.section("ip", ip_section(config.ip), "IP, ARP, neighbour discovery and ICMP");
   s.section("tcp", tcp_section(config.tcp), "TCP");
   s.section("udp", udp_section(config.udp), "UDP");
   s.section("telemetry", telemetry_section(config.telemetry), "What operators see while it runs");

@@ -142,10 +142,10 @@ ConfigKey& Section::size(std::string name, std::uint32_t& field, std::uint32_t m
 }
 
 ScalarType Section::prefix_type(IpPrefix& field) {
-  return {"an IPv4 address with a prefix length, like 192.0.2.2/24",
+  return {"an address with a prefix length, like 192.0.2.2/24 or 2001:db8::2/64",
           [&field](const std::string& text) {
             const auto value = IpPrefix::from_string(text);
-            if (!value || !value->address.is_v4()) return false;
+            if (!value) return false;
             field = *value;
             return true;
           },
@@ -158,10 +158,10 @@ ConfigKey& Section::prefix(std::string name, IpPrefix& field, std::string doc) {
 
 ConfigKey& Section::address(std::string name, IpAddress& field, std::string doc) {
   return add_scalar(std::move(name), std::move(doc),
-                    {"an IPv4 address, like 192.0.2.1",
+                    {"an address, like 192.0.2.1 or 2001:db8::1",
                      [&field](const std::string& text) {
                        const auto value = IpAddress::from_string(text);
-                       if (!value || !value->is_v4()) return false;
+                       if (!value) return false;
                        field = *value;
                        return true;
                      },

@@ -37,11 +37,18 @@ Problem check_port(const Config& config, std::size_t i) {
     if (device_name(config.ports[j].device) == device_name(port.device))
       return ConfigProblem{port_key(i, "device"),
                            fmt::format("{} is ports[{}] already", device_name(port.device), j)};
-  if (port.addresses.size() != 1)
+  const auto is_v4 = [](const IpPrefix& prefix) { return prefix.address.is_v4(); };
+  const auto v4_count = static_cast<std::size_t>(std::ranges::count_if(port.addresses, is_v4));
+  const std::size_t v6_count = port.addresses.size() - v4_count;
+  if (v4_count != 1)
     return ConfigProblem{port_key(i, "addresses"),
-                         fmt::format("expected exactly one address, found {}", port.addresses.size())};
-  if (!port.addresses[0].address.is_v4())
-    return ConfigProblem{port_key(i, "addresses"), "expected an IPv4 address: IPv6 is not available yet"};
+                         fmt::format("expected exactly one IPv4 address, found {}", v4_count)};
+  if (v6_count > v6_addresses_max - 1)
+    return ConfigProblem{port_key(i, "addresses"), fmt::format("expected at most {} IPv6 addresses, found {}",
+                                                               v6_addresses_max - 1, v6_count)};
+  if (v6_count != 0 && port.mtu < v6_mtu_min)
+    return ConfigProblem{port_key(i, "mtu"),
+                         fmt::format("expected at least {} on a port with IPv6, found {}", v6_mtu_min, port.mtu)};
   if (port.mtu < 576 || port.mtu > 9000)
     return ConfigProblem{port_key(i, "mtu"), fmt::format("expected 576 to 9000, found {}", port.mtu)};
   if (port.rx_ring == 0 || port.tx_ring == 0)

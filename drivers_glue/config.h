@@ -13,7 +13,7 @@ namespace pollux {
 struct PortConfig {
   /// A PCI address ("0000:01:00.0") or a vdev string as EAL takes it ("net_tap0,iface=px0").
   std::string device;
-  std::vector<IpPrefix> addresses;  ///< exactly one for now
+  std::vector<IpPrefix> addresses;  ///< one IPv4 address, and up to v6_addresses_max - 1 of IPv6
   std::uint16_t mtu = 1500;
   std::uint16_t rx_ring = 1024;  ///< descriptors, rounded by the driver's limits
   std::uint16_t tx_ring = 1024;

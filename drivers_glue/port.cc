@@ -187,7 +187,17 @@ void Port::start(std::span<rte_mempool* const> pools, std::uint16_t packet_room,
   if (config_.promiscuous) check(rte_eth_promiscuous_enable(id_), "switching promiscuous mode on");
   wait_for_link();
   interface_.name = name_;
-  interface_.address = config_.addresses.at(0);
+  for (const IpPrefix& prefix : config_.addresses) {
+    if (prefix.address.is_v4())
+      interface_.address = prefix;
+    else
+      interface_.v6_addresses.push_back(prefix);
+  }
+  // The groups that neighbour discovery asks (RFC 4861 7.2.1); the stack drops what it has not joined.
+  if (!interface_.v6_addresses.empty()) {
+    const int all = rte_eth_allmulticast_enable(id_);
+    if (all != -ENOTSUP) check(all, "receiving multicast frames");
+  }
   interface_.mtu = config_.mtu;
 }
 

@@ -174,6 +174,8 @@ void Runtime::Impl::start_ports() {
              kernel.empty() ? "" : fmt::format("kernel interface {}, ", kernel),
              interface.address.to_string(), interface.mac.to_string(), interface.mtu,
              interface.offloads.tcp_checksum ? "card" : "CPU");
+    for (const IpPrefix& prefix : interface.v6_addresses)
+      log_info("port {}: address {}, once nobody else is found to have it", port->name(), prefix.to_string());
     if (!steering) continue;
     log_info("port {}: {}", port->name(), port->steering_text());
     handovers.push_back(

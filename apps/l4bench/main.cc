@@ -35,7 +35,7 @@ void declare(CLI::App& cli, Arguments& a) {
   cli.fallthrough();
   cli.get_formatter()->column_width(34);
   cli.add_option("-r,--remote", a.remote,
-                 "server as ADDRESS or ADDRESS:PORT; port 7, or 9 for a stream without --verify")
+                 "server as ADDRESS, ADDRESS:PORT or [ADDRESS]:PORT; port 7, or 9 for a stream without --verify")
       ->required();
   cli.add_option("--via", a.via, "what carries the connections: pollux (with --config) or kernel")
       ->check(CLI::IsMember({"pollux", "kernel"}))
@@ -70,8 +70,17 @@ void declare(CLI::App& cli, Arguments& a) {
 }
 
 Endpoint remote_of(const Arguments& a) {
-  const auto colon = a.remote.rfind(':');
-  const auto address = IpAddress::from_string(a.remote.substr(0, colon));
+  // ADDRESS, ADDRESS:PORT or, for IPv6 with a port, [ADDRESS]:PORT.
+  auto colon = a.remote.rfind(':');
+  std::string text = a.remote.substr(0, colon);
+  if (colon != std::string::npos && a.remote.find(':') != colon) {
+    const auto bracket = a.remote.rfind(']');
+    const bool enclosed = a.remote.front() == '[' && bracket != std::string::npos;
+    text = enclosed ? a.remote.substr(1, bracket - 1) : a.remote;
+    if (!enclosed || bracket + 1 != colon) colon = std::string::npos;
+    if (enclosed && bracket + 1 != a.remote.size() && colon == std::string::npos) text.clear();
+  }
+  const auto address = IpAddress::from_string(text);
   Endpoint remote{.address = address.value_or(IpAddress{}), .port = 7};
   if (a.load.mode == Mode::stream && !a.load.verify) remote.port = 9;
   bool port_ok = true;
@@ -81,9 +90,9 @@ Endpoint remote_of(const Arguments& a) {
               port.find_first_not_of("0123456789") == std::string::npos && std::stoul(port) - 1 < 65535;
     if (port_ok) remote.port = static_cast<std::uint16_t>(std::stoul(port));
   }
-  if (!address || !port_ok || !address->is_v4())
+  if (!address || !port_ok)
     throw CLI::ValidationError("--remote",
-                               fmt::format("\"{}\" is not an IPv4 ADDRESS or ADDRESS:PORT", a.remote));
+                               fmt::format("\"{}\" is not ADDRESS, ADDRESS:PORT or [ADDRESS]:PORT", a.remote));
   return remote;
 }
 

@@ -1,4 +1,4 @@
-// ARP (RFC 826, RFC 1122 2.3.2, RFC 5227) and the life of a neighbour.
+// ARP (RFC 826, RFC 1122 2.3.2, RFC 5227).
 #include <utility>
 
 #include "pollux/ip/ip.h"
@@ -67,26 +67,6 @@ DropReason Ip::arp_input(InterfaceId id, ByteView bytes, TimePoint now) noexcept
   return DropReason::none;
 }
 
-void Ip::learn(Neighbor& neighbor, const MacAddress& mac, bool solicited, TimePoint now) noexcept {
-  if (solicited) {
-    neighbor.set_mac(mac);
-    set_reachable(neighbor, now);
-  } else if (neighbor.mac() != mac) {  // an unresolved entry's is zero
-    // RFC 4861 7.2.5's rule, for ARP as well: news that nobody asked for are believed, but verified on use.
-    neighbor.set_mac(mac);
-    neighbors_.enter(neighbor, NeighborState::stale, now + options_.neighbor_stale_max);
-  }
-  send_queue(neighbor, now);
-}
-
-void Ip::send_queue(Neighbor& neighbor, TimePoint now) noexcept {
-  if (neighbor.queued != 0 && neighbor.state == NeighborState::stale) start_probe(neighbor, now);
-  while (Packet packet = neighbors_.dequeue(neighbor)) {
-    std::memcpy(packet.data(), neighbor.header.data(), neighbor.header.size());
-    (void)transmit(*interfaces_[neighbor.interface], std::move(packet));  // counts what it drops
-  }
-}
-
 void Ip::send_arp(Interface& port, const MacAddress& frame_destination, const ArpFields& arp) noexcept {
   Packet packet = pool_.alloc();
   std::uint8_t* const out = packet ? packet.push_back(frame_size) : nullptr;
@@ -111,13 +91,8 @@ void Ip::announce(Interface& port) noexcept {
             .target_ip = port.config.address.address});
 }
 
-// One more request, to everybody while the MAC is unknown and to the neighbour alone to verify it (RFC 1122
-// 2.3.2.1 (2)); at most one per neighbour and arp_retry.
-void Ip::query(Neighbor& neighbor, TimePoint now) noexcept {
-  Interface& port = *interfaces_[neighbor.interface];
+void Ip::request(Interface& port, Neighbor& neighbor) noexcept {
   const bool unicast = neighbor.state == NeighborState::probe;
-  ++neighbor.attempts;
-  neighbors_.arm(neighbor, now + options_.arp_retry);
   counters_.add(Counter::arp_requests_out);
   send_arp(port, unicast ? neighbor.mac() : MacAddress::broadcast(),
            {.operation = ArpOperation::request,
@@ -125,52 +100,6 @@ void Ip::query(Neighbor& neighbor, TimePoint now) noexcept {
             .sender_ip = port.config.address.address,
             .target_mac = unicast ? neighbor.mac() : MacAddress{},
             .target_ip = neighbor.address});
-}
-
-void Ip::start_probe(Neighbor& neighbor, TimePoint now) noexcept {
-  if (neighbor.mac().is_group()) {  // nobody answers for a group, and its MAC follows from its address
-    set_reachable(neighbor, now);
-    return;
-  }
-  neighbors_.enter(neighbor, NeighborState::probe, now + options_.arp_retry);
-  query(neighbor, now);
-}
-
-void Ip::set_reachable(Neighbor& neighbor, TimePoint now) noexcept {
-  neighbor.reachable_until = now + options_.neighbor_reachable;
-  neighbors_.enter(neighbor, NeighborState::reachable, neighbor.reachable_until);
-}
-
-void Ip::neighbor_expired(Neighbor& neighbor, TimePoint now) noexcept {
-  switch (neighbor.state) {
-    case NeighborState::incomplete:
-      if (neighbor.attempts == 0) {  // resolved for a flow that never sent
-        neighbors_.remove(neighbor, DropReason::neighbor_unreachable);
-      } else if (neighbor.attempts < options_.arp_attempts_max) {
-        query(neighbor, now);
-      } else {
-        neighbors_.drop_queue(neighbor, DropReason::neighbor_unreachable);
-        neighbors_.enter(neighbor, NeighborState::failed, now + options_.arp_retry);
-      }
-      return;
-    case NeighborState::reachable:
-      if (neighbor.reachable_until > now)
-        neighbors_.arm(neighbor, neighbor.reachable_until);
-      else
-        neighbors_.enter(neighbor, NeighborState::stale, now + options_.neighbor_stale_max);
-      return;
-    case NeighborState::probe:
-      if (neighbor.attempts < options_.arp_attempts_max) {
-        query(neighbor, now);
-        return;
-      }
-      // RFC 1122 2.3.2.1 (2): the entry goes; the next packet asks everybody, in case the address has moved.
-      [[fallthrough]];
-    case NeighborState::stale:
-    case NeighborState::failed:
-      neighbors_.remove(neighbor, DropReason::neighbor_unreachable);
-      return;
-  }
 }
 
 }  // namespace pollux

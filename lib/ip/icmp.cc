@@ -28,7 +28,8 @@ DropReason Ip::icmp_input(RxPacket& message, TimePoint now) noexcept {
       counters_.add(Counter::icmp_in_echos);
       // RFC 1122 3.2.2.6: may be discarded, and is, since answers from a whole subnet are an attack.
       if (message.to_group) return DropReason::icmp_broadcast_echo;
-      return echo_reply(message, now);
+      return echo_reply(message, static_cast<std::uint8_t>(Icmpv4Type::echo_reply), Counter::icmp_out_echo_reps,
+                        now);
     case Icmpv4Type::destination_unreachable:
       counters_.add(Counter::icmp_in_dest_unreachs);
       [[fallthrough]];
@@ -45,14 +46,15 @@ DropReason Ip::icmp_input(RxPacket& message, TimePoint now) noexcept {
 }
 
 // Turns the request into its reply in place: type and checksum change, id, sequence and data stay.
-DropReason Ip::echo_reply(RxPacket& request, TimePoint now) noexcept {
+// An IPv6 message's pseudo-header stays too, as source and destination only change places.
+DropReason Ip::echo_reply(RxPacket& request, std::uint8_t reply_type, Counter counter, TimePoint now) noexcept {
   Packet packet = std::move(request.packet);
   std::array<std::uint8_t, Icmpv4View::header_size> header;
   std::memcpy(header.data(), packet.data(), header.size());
   ChecksumSum sum;  // RFC 1624 3: HC' = ~(~HC + ~m + m')
   sum.add_u16(static_cast<std::uint16_t>(~load_be16(&header[2])));
   sum.add_u16(static_cast<std::uint16_t>(~load_be16(&header[0])));
-  header[0] = static_cast<std::uint8_t>(Icmpv4Type::echo_reply);
+  header[0] = reply_type;
   sum.add_u16(load_be16(&header[0]));
   // Of 0 and 0xffff, which are equal in one's complement, only 0xffff is right for a message of zeros.
   store_be16(&header[2], sum.finish() == 0 ? 0xffff : sum.finish());
@@ -67,36 +69,53 @@ DropReason Ip::echo_reply(RxPacket& request, TimePoint now) noexcept {
   // request's.
   const IpSend send{.source = request.destination,
                     .destination = request.source,
-                    .protocol = static_cast<std::uint8_t>(IpProtocol::icmp),
+                    .protocol = request.protocol,
                     .ttl = options_.ttl,
                     .tos = request.tos};
-  if (this->send(std::move(packet), send, cache, now) == DropReason::none)
-    counters_.add(Counter::icmp_out_echo_reps);
+  if (!request.source.is_v4() &&
+      find_next_hop_v6(request.source, request.source.is_link_local() ? interfaces_[request.interface].get() : nullptr,
+                       cache, now) != DropReason::none)
+    return DropReason::ip_no_route;
+  if (this->send(std::move(packet), send, cache, now) == DropReason::none) counters_.add(counter);
   return DropReason::none;  // send() has counted a drop
+}
+
+// Eight octets for an ICMP header and up to `quoted_max` of the offender from its IP header on; null without an mbuf.
+Packet Ip::quote(const RxPacket& offender, std::uint32_t quoted_max) noexcept {
+  static_assert(Icmpv4Fields::size == Icmpv6Fields::size);
+  const std::uint32_t header_length = offender.ip_header_length;
+  const std::uint32_t room = std::min(quoted_max, pool_.room() - std::uint32_t{Icmpv4Fields::size});
+  const std::uint32_t quoted_payload = std::min(offender.packet.size(), room - header_length);
+  Packet packet = pool_.alloc();
+  std::uint8_t* const out =
+      packet ? packet.push_back(Icmpv4Fields::size + header_length + quoted_payload) : nullptr;
+  if (out == nullptr) return Packet();
+  std::uint8_t* const quoted = out + Icmpv4Fields::size;
+  std::memcpy(quoted, offender.packet.data() - header_length, header_length);
+  offender.packet.copy_out(0, {quoted + header_length, quoted_payload});
+  return packet;
 }
 
 void Ip::send_unreachable(const RxPacket& offender, UnreachableCode code, TimePoint now) noexcept {
   // RFC 1122 3.2.2: no error about an ICMP error (all ICMP that reaches a transport is one) or about a group;
   // fragments and sources that are not one host have been dropped before.
   if (offender.protocol == static_cast<std::uint8_t>(IpProtocol::icmp) || offender.to_group) return;
+  if (!offender.source.is_v4()) {
+    send_icmpv6_unreachable(offender, code, now);
+    return;
+  }
   if (!icmp_errors_.take(now)) {
     drop(DropReason::icmp_rate_limited);
     return;
   }
-  const std::uint32_t header_length = offender.ip_header_length;
-  const std::uint32_t quoted_payload = std::min(offender.packet.size(), quote_max - header_length);
-  Packet packet = pool_.alloc();
-  std::uint8_t* const out =
-      packet ? packet.push_back(Icmpv4Fields::size + header_length + quoted_payload) : nullptr;
-  if (out == nullptr) {
+  Packet packet = quote(offender, quote_max);
+  if (!packet) {
     drop(DropReason::no_mbuf);
     return;
   }
+  std::uint8_t* const out = packet.data();
   Icmpv4Fields{.type = Icmpv4Type::destination_unreachable, .code = static_cast<std::uint8_t>(code)}.emit(
       out);
-  std::uint8_t* const quote = out + Icmpv4Fields::size;
-  std::memcpy(quote, offender.packet.data() - header_length, header_length);
-  offender.packet.copy_out(0, {quote + header_length, quoted_payload});
   ChecksumSum sum;
   sum.add({out, packet.size()});
   store_be16(out + 2, sum.finish());

@@ -3,6 +3,7 @@
 
 #include <cstdint>
 #include <string>
+#include <vector>
 
 #include "pollux/packet/checksum.h"
 #include "pollux/packet/tx_batch.h"
@@ -12,16 +13,23 @@ namespace pollux {
 
 using InterfaceId = std::uint8_t;
 inline constexpr std::size_t interfaces_max = 8;
+/// IPv6 addresses of one port, the link-local one included.
+inline constexpr std::size_t v6_addresses_max = 8;
+/// What IPv6 asks of every link (RFC 8200 5).
+inline constexpr std::uint16_t v6_mtu_min = 1280;
 
 struct InterfaceConfig {
   std::string name;  ///< for messages, e.g. "net_tap0"
   MacAddress mac;
-  IpPrefix address;          ///< our address with its subnet's length, e.g. 192.0.2.2/24
-  std::uint16_t mtu = 1500;  ///< octets of IP packet, 576..9000
-  TxOffloads offloads;
-  /// Announces the address, answers for it and defends it. False on a core that shares the address with one that does,
-  /// and only learns from what it sees.
+  IpPrefix address;          ///< our IPv4 address with its subnet's length, e.g. 192.0.2.2/24
+  std::uint16_t mtu = 1500;  ///< octets of IP packet, 576..9000; with IPv6 at least 1280
+  TxOffloads offloads = {};
+  /// Announces the addresses, answers for them and defends them. False on a core that shares the addresses with one
+  /// that does, and only learns from what it sees.
   bool primary = true;
+  /// Our IPv6 addresses with their subnets' lengths, e.g. 2001:db8::2/64; at most v6_addresses_max - 1. With at
+  /// least one the port also has the link-local address of its MAC; with none it does not speak IPv6.
+  std::vector<IpPrefix> v6_addresses = {};
 };
 
 }  // namespace pollux

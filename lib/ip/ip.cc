@@ -68,6 +68,7 @@ std::optional<Error> Ip::config_error(const InterfaceConfig& config) const {
                      " octets, and the port cannot send chains: lower the MTU or use larger mbufs");
   if (is_local(value))
     return error(ErrorCode::address_in_use, "address " + address.to_string() + " is already ours");
+  if (const auto problem = v6_config_error(config)) return error(ErrorCode::invalid_argument, *problem);
   return std::nullopt;
 }
 
@@ -84,14 +85,19 @@ Result<InterfaceId> Ip::add_interface(const InterfaceConfig& config, TimePoint n
   bump_generation(route_generation_);
   announce(*interfaces_[id]);
   interfaces_[id]->announce_at = now + announce_interval;
+  if (!config.v6_addresses.empty())
+    if (auto added = add_v6_addresses(*interfaces_[id], now); !added) return tl::unexpected(added.error());
+  interfaces_[id]->update_due();
   return id;
 }
 
 Result<void> Ip::add_route(const IpPrefix& prefix, const IpAddress& gateway) {
-  if (!gateway.is_v4() || is_local(gateway) || is_group(gateway))
+  if (gateway.is_v4() != prefix.address.is_v4() || gateway.is_unspecified() || is_local(gateway) ||
+      is_group(gateway))
     return failure(ErrorCode::invalid_argument, "route " + prefix.to_string() + ": gateway " +
-                                                    gateway.to_string() +
-                                                    " is not another host's IPv4 address");
+                                                    gateway.to_string() + " is not another host's IPv" +
+                                                    (prefix.address.is_v4() ? "4" : "6") + " address");
+  if (!gateway.is_v4()) return add_v6_route(prefix, gateway);
   for (std::size_t i = 0; i < interface_count_; ++i) {
     const Interface& port = *interfaces_[i];
     if (((gateway.v4_value() ^ port.address) & port.mask) != 0) continue;
@@ -117,7 +123,7 @@ bool Ip::is_broadcast(std::uint32_t address) const noexcept {
 }
 
 bool Ip::is_local(const IpAddress& address) const noexcept {
-  return address.is_v4() && is_local(address.v4_value());
+  return address.is_v4() ? is_local(address.v4_value()) : is_local_v6(address);
 }
 
 bool Ip::is_group(const IpAddress& address) const noexcept {
@@ -125,7 +131,8 @@ bool Ip::is_group(const IpAddress& address) const noexcept {
 }
 
 const Ip::Interface* Ip::output_interface(const IpAddress& destination, const Route** route) const noexcept {
-  if (!destination.is_v4() || destination.is_unspecified()) return nullptr;
+  if (!destination.is_v4()) return output_interface_v6(destination, route);
+  if (destination.is_unspecified()) return nullptr;
   if (const Route* const found = routes_.lookup(destination.v4_value())) {
     *route = found;
     return interfaces_[found->interface].get();
@@ -139,22 +146,37 @@ std::optional<IpAddress> Ip::source_for(const IpAddress& destination) const noex
   const Route* route = nullptr;
   const Interface* const port = output_interface(destination, &route);
   if (port == nullptr) return std::nullopt;
-  return port->config.address.address;
+  if (destination.is_v4()) return port->config.address.address;
+  const V6Address* const source = source_on(*port, destination);
+  if (source == nullptr) return std::nullopt;
+  return source->address();
 }
 
 void Ip::advance(TimePoint now) noexcept {
   now_ = std::max(now_, now);
   neighbors_.advance(now, timer_budget, [&](Neighbor& neighbor) { neighbor_expired(neighbor, now); });
-  for (std::size_t i = 0; i < interface_count_; ++i) {
-    if (now < interfaces_[i]->announce_at) continue;
-    interfaces_[i]->announce_at = TimePoint::never();
-    announce(*interfaces_[i]);
+  for (std::size_t i = 0; i < interface_count_; ++i)
+    if (now >= interfaces_[i]->due) run_due(*interfaces_[i], now);
+}
+
+void Ip::run_due(Interface& port, TimePoint now) noexcept {
+  if (now >= port.announce_at) {
+    port.announce_at = TimePoint::never();
+    announce(port);
   }
+  for (std::size_t i = 0; i < port.v6_count; ++i)
+    if (now >= port.v6[i].next_at) detect_duplicates(port, port.v6[i], now);
+  port.update_due();
+}
+
+void Ip::Interface::update_due() noexcept {
+  due = announce_at;
+  for (std::size_t i = 0; i < v6_count; ++i) due = std::min(due, v6[i].next_at);
 }
 
 TimePoint Ip::next_deadline() const noexcept {
   TimePoint next = neighbors_.next_deadline();
-  for (std::size_t i = 0; i < interface_count_; ++i) next = std::min(next, interfaces_[i]->announce_at);
+  for (std::size_t i = 0; i < interface_count_; ++i) next = std::min(next, interfaces_[i]->due);
   return next;
 }
 

@@ -1,11 +1,13 @@
-// The IP layer of one core: link demultiplexing, ARP and neighbours, IPv4 input and output, ICMPv4, routes.
-// Transports hand it packets; it hands validated packets back to Stack, never calling up itself.
+// The IP layer of one core: link demultiplexing, ARP, neighbour discovery, IPv4 and IPv6 input and output, ICMP,
+// routes. Transports hand it packets; it hands validated packets back to Stack, never calling up itself.
 #pragma once
 
 #include <array>
 #include <cstdint>
 #include <memory>
 #include <optional>
+#include <span>
+#include <string>
 #include <utility>
 
 #include "pollux/base/counters.h"
@@ -17,24 +19,38 @@
 #include "pollux/ip/route_table.h"
 #include "pollux/ip/rx_packet.h"
 #include "pollux/ip/token_bucket.h"
+#include "pollux/ip/v6_address.h"
 #include "pollux/packet/pool.h"
 #include "pollux/wire/arp.h"
 #include "pollux/wire/icmpv4.h"
+#include "pollux/wire/icmpv6.h"
+#include "pollux/wire/ipv6.h"
+#include "pollux/wire/neighbor_discovery.h"
 
 namespace pollux {
 
 struct IpOptions {
   std::uint32_t neighbors_max = 1024;        ///< entries per core
   std::uint32_t neighbor_queue_max = 16;     ///< packets kept per unresolved neighbour; then oldest dropped
-  Duration arp_retry = Duration::from_s(1);  ///< between requests while resolving
+  Duration arp_retry = Duration::from_s(1);  ///< between requests (ARP) or solicitations (ND) for one address
   std::uint32_t arp_attempts_max = 3;        ///< requests before the neighbour counts as unreachable
   Duration neighbor_reachable = Duration::from_s(30);   ///< trusted this long after a confirmation
+  Duration neighbor_delay = Duration::from_s(5);        ///< traffic may confirm a stale one before a probe does
   Duration neighbor_stale_max = Duration::from_s(300);  ///< an unused entry is forgotten after this long
   std::uint32_t icmp_errors_per_second = 1000;          ///< ICMP errors sent, RFC 1812 4.3.2.8; 0: none
-  std::uint8_t ttl = 64;                                ///< of ICMP and UDP packets
+  std::uint8_t ttl = 64;                                ///< of ICMP and UDP packets; IPv6: the hop limit
+  std::uint8_t dad_solicitations = 1;  ///< before an IPv6 address is used, RFC 4862 5.4; 0: used at once
 };
 
-/// What a transport asks for one packet.
+/// An entry of the neighbour table that was learnt or changed on one core, for the others.
+struct LearnedNeighbor {
+  InterfaceId interface = 0;
+  IpAddress address;
+  MacAddress mac;
+  bool confirmed = false;  ///< it answered a request; otherwise it spoke unasked
+};
+
+/// What a transport asks for one packet. Both addresses are of one family.
 struct IpSend {
   IpAddress source;
   IpAddress destination;
@@ -57,20 +73,22 @@ class Ip {
   ~Ip();
 
   // --- Set-up ---------------------------------------------------------------------------------------------
-  /// Adds a port with its connected route and announces the address by gratuitous ARP (RFC 5227 2.3).
+  /// Adds a port with its connected routes and announces its IPv4 address by gratuitous ARP (RFC 5227 2.3). Its
+  /// IPv6 addresses are used once duplicate address detection has found nobody else with them (RFC 4862 5.4).
   /// Ids count from 0 in the order of the calls. Errors: address not a usable unicast, more than
   /// interfaces_max, MTU out of range, address or subnet already present.
   Result<InterfaceId> add_interface(const InterfaceConfig& config, TimePoint now);
-  /// Adds a route through `gateway`, which must lie in an interface's subnet ("0.0.0.0/0" is the default).
+  /// Adds a route through `gateway`, which must lie in an interface's subnet ("0.0.0.0/0" and "::/0" are the
+  /// defaults). A link-local gateway is taken to be behind the only port with IPv6.
   Result<void> add_route(const IpPrefix& prefix, const IpAddress& gateway);
 
   // --- Input ----------------------------------------------------------------------------------------------
   /// Takes one received frame. True: `out` holds a packet for a transport (TCP, UDP, or an ICMP error: then
-  /// protocol is ICMP and packet starts at the ICMP header, checksum verified). False: handled here (ARP,
-  /// echo) or dropped and counted.
+  /// protocol is ICMP or ICMPv6 and packet starts at the ICMP header, checksum verified). False: handled here (ARP,
+  /// ND, echo) or dropped and counted.
   [[nodiscard]] bool input(InterfaceId interface, Packet frame, TimePoint now, RxPacket& out) noexcept;
-  /// Sends destination unreachable for `offender` (RFC 1122 3.2.2: never for broadcasts, ICMP errors,
-  /// fragments; rate limited). Consumes nothing: `offender` may be dropped afterwards.
+  /// Sends destination unreachable for `offender` (RFC 1122 3.2.2, RFC 4443 2.4: never for broadcasts, ICMP
+  /// errors, fragments; rate limited), or what ICMPv6 has in its place. Consumes nothing: `offender` may be dropped afterwards.
   void send_unreachable(const RxPacket& offender, UnreachableCode code, TimePoint now) noexcept;
 
   // --- Output ---------------------------------------------------------------------------------------------
@@ -80,9 +98,15 @@ class Ip {
   std::uint32_t route_generation() const noexcept { return route_generation_; }
   /// Prepends IP and Ethernet headers to `packet` (data() at the transport header, its checksum done or
   /// requested through ol_flags and l4_len) and queues it on the interface's batch, or on the neighbour until
-  /// ARP answers. Always consumes the packet. `none`: sent or queued; anything else has been counted.
+  /// it answers. Always consumes the packet. `none`: sent or queued; anything else has been counted.
   /// Refreshes a cache of an older generation.
-  DropReason send(Packet packet, const IpSend& send, RouteCache& cache, TimePoint now) noexcept;
+  DropReason send(Packet packet, const IpSend& send, RouteCache& cache, TimePoint now) noexcept {
+    return send.destination.is_v4() ? send_v4(std::move(packet), send, cache, now)
+                                    : send_v6(std::move(packet), send, cache, now);
+  }
+  /// The same for a caller that knows the family.
+  DropReason send_v4(Packet packet, const IpSend& send, RouteCache& cache, TimePoint now) noexcept;
+  DropReason send_v6(Packet packet, const IpSend& send, RouteCache& cache, TimePoint now) noexcept;
   /// A reply's or progress' proof that the neighbour behind `cache` is reachable (RFC 4861 7.3.1).
   void confirm(const RouteCache& cache, TimePoint now) noexcept;
 
@@ -108,7 +132,22 @@ class Ip {
   /// The latest time this core was given: what an application's call outside a callback counts as now.
   TimePoint now() const noexcept { return now_; }
 
+  // --- Neighbours -----------------------------------------------------------------------------------------
   NeighborTable& neighbors() noexcept { return neighbors_; }
+  using LearnedHook = void (*)(void* context, const LearnedNeighbor& learned) noexcept;
+  /// Calls `hook` whenever a packet told this core something new about a neighbour (a first MAC, another MAC, a
+  /// confirmation after doubt). From within input(); it must not call back. nullptr: nobody is told.
+  void on_neighbor_learned(LearnedHook hook, void* context) noexcept {
+    learned_hook_ = hook;
+    learned_context_ = context;
+  }
+  /// What another core's hook was told: makes or updates the entry and sends what waits for it.
+  void take_neighbor(const LearnedNeighbor& learned, TimePoint now) noexcept;
+  /// The IPv6 addresses of a port with their state, the link-local one first; empty: it does not speak IPv6.
+  std::span<const V6Address> v6_addresses(InterfaceId id) const noexcept {
+    const Interface& port = *interfaces_[id];
+    return {port.v6.data(), port.v6_count};
+  }
   const RouteTable& routes() const noexcept { return routes_; }
 
  private:
@@ -120,14 +159,23 @@ class Ip {
     std::uint32_t address;  ///< host byte order, as are the next two
     std::uint32_t mask;
     std::uint32_t broadcast;  ///< directed; 255.255.255.255 where the subnet has none (RFC 3021)
+    std::array<V6Address, v6_addresses_max> v6;
+    std::size_t v6_count = 0;
     TimePoint announce_at = TimePoint::never();  ///< next announcement (RFC 5227 2.3)
+    TimePoint due = TimePoint::never();          ///< the earliest of announce_at and every address' next_at
     TimePoint defend_after;                      ///< no defence of our address before this (RFC 5227 2.4)
     TxBatch tx;
+
+    bool speaks_v6() const noexcept { return v6_count != 0; }
+    const V6Address* find_v6(const IpAddress& wanted) const noexcept;
+    V6Address* find_v6(const IpAddress& wanted) noexcept;
+    void update_due() noexcept;
   };
   enum class Target : std::uint8_t { other, local, group };
 
   // ip.cc
   std::optional<Error> config_error(const InterfaceConfig& config) const;
+  void run_due(Interface& port, TimePoint now) noexcept;
   bool is_local(std::uint32_t address) const noexcept;
   bool is_broadcast(std::uint32_t address) const noexcept;
   const Interface* output_interface(const IpAddress& destination, const Route** route) const noexcept;
@@ -135,6 +183,11 @@ class Ip {
     counters_.drop(reason);
     return reason;
   }
+
+  // v6_set_up.cc
+  std::optional<std::string> v6_config_error(const InterfaceConfig& config) const;
+  Result<void> add_v6_addresses(Interface& port, TimePoint now);
+  Result<void> add_v6_route(const IpPrefix& prefix, const IpAddress& gateway);
 
   // ip_input.cc: each returns why the packet stopped, or `none` (consumed, or `out.packet` is set).
   DropReason link_input(InterfaceId id, Packet& frame, TimePoint now, RxPacket& out) noexcept;
@@ -144,26 +197,63 @@ class Ip {
   Target classify(const Interface& interface, std::uint32_t destination) const noexcept;
   bool gather_headers(Packet& frame) noexcept;
 
+  // ipv6_input.cc
+  DropReason ipv6_input(InterfaceId id, Packet& frame, bool group_frame, TimePoint now, RxPacket& out) noexcept;
+  bool is_local_v6(const IpAddress& address) const noexcept;
+  Target classify_v6(const Interface& port, const IpAddress& destination) const noexcept;
+
   // icmp.cc
   DropReason icmp_input(RxPacket& packet, TimePoint now) noexcept;
-  DropReason echo_reply(RxPacket& request, TimePoint now) noexcept;
+  DropReason echo_reply(RxPacket& request, std::uint8_t reply_type, Counter counter, TimePoint now) noexcept;
+  Packet quote(const RxPacket& offender, std::uint32_t quoted_max) noexcept;
+
+  // icmpv6.cc
+  DropReason icmpv6_input(RxPacket& packet, TimePoint now) noexcept;
+  void send_icmpv6_unreachable(const RxPacket& offender, UnreachableCode code, TimePoint now) noexcept;
+  void send_icmpv6_error(const RxPacket& offender, Icmpv6Fields fields, Counter counter, TimePoint now) noexcept;
+
+  // nd.cc
+  DropReason nd_input(const RxPacket& packet, TimePoint now) noexcept;
+  DropReason solicitation_input(const RxPacket& packet, const NeighborMessage& message, TimePoint now) noexcept;
+  DropReason advertisement_input(const RxPacket& packet, const NeighborMessage& message, TimePoint now) noexcept;
+  void apply_advertisement(Neighbor& neighbor, const NeighborMessage& message, TimePoint now) noexcept;
+  bool is_looped(const Interface& port, const RxPacket& packet) const noexcept;
+  void send_nd(Interface& port, const MacAddress& frame_destination, const IpAddress& source,
+               const IpAddress& destination, const NeighborMessage& message) noexcept;
+  void solicit(Interface& port, Neighbor& neighbor) noexcept;
+  void detect_duplicates(Interface& port, V6Address& address, TimePoint now) noexcept;
+  void assign(Interface& port, V6Address& address) noexcept;
+  void give_up(V6Address& address) noexcept;
 
   // arp.cc
   DropReason arp_input(InterfaceId id, ByteView packet, TimePoint now) noexcept;
-  void learn(Neighbor& neighbor, const MacAddress& mac, bool solicited, TimePoint now) noexcept;
-  void send_queue(Neighbor& neighbor, TimePoint now) noexcept;
   void send_arp(Interface& interface, const MacAddress& frame_destination, const ArpFields& arp) noexcept;
   void announce(Interface& interface) noexcept;
+  void request(Interface& port, Neighbor& neighbor) noexcept;
+
+  // neighbor.cc
+  void learn(Neighbor& neighbor, const MacAddress& mac, bool solicited, TimePoint now) noexcept;
+  void tell(const Neighbor& neighbor) noexcept;
+  void send_queue(Neighbor& neighbor, TimePoint now) noexcept;
   void query(Neighbor& neighbor, TimePoint now) noexcept;
-  void start_probe(Neighbor& neighbor, TimePoint now) noexcept;
+  void start_delay(Neighbor& neighbor, TimePoint now) noexcept;
   void set_reachable(Neighbor& neighbor, TimePoint now) noexcept;
   void neighbor_expired(Neighbor& neighbor, TimePoint now) noexcept;
 
   // ip_output.cc
   DropReason find_next_hop(const IpAddress& destination, RouteCache& cache, TimePoint now) noexcept;
+  bool find_neighbor(const Interface& port, const IpAddress& next_hop, bool to_group, TimePoint now,
+                     RouteCache& cache) noexcept;
   DropReason send_unconfirmed(Neighbor& neighbor, Packet packet, TimePoint now) noexcept;
   DropReason transmit(Interface& interface, Packet packet) noexcept;
   bool linearise(Packet& packet) noexcept;
+
+  // ipv6_output.cc
+  DropReason find_next_hop_v6(const IpAddress& destination, const Interface* port, RouteCache& cache,
+                              TimePoint now) noexcept;
+  const Interface* output_interface_v6(const IpAddress& destination, const Route** route) const noexcept;
+  const Interface* link_of(const IpAddress& link_local) const noexcept;
+  const V6Address* source_on(const Interface& port, const IpAddress& destination) const noexcept;
 
   IpOptions options_;
   PacketPool pool_;
@@ -174,6 +264,8 @@ class Ip {
   std::uint32_t route_generation_ = 1;  // before neighbors_, which bumps it
   RouteTable routes_;
   TokenBucket icmp_errors_;
+  LearnedHook learned_hook_ = nullptr;
+  void* learned_context_ = nullptr;
   NeighborTable neighbors_;
 };
 
@@ -182,7 +274,7 @@ inline void Ip::confirm(const RouteCache& cache, TimePoint now) noexcept {
   Neighbor& neighbor = neighbors_[cache.neighbor];
   if (neighbor.state == NeighborState::reachable) [[likely]]
     neighbor.reachable_until = now + options_.neighbor_reachable;
-  else if (neighbor.state == NeighborState::stale || neighbor.state == NeighborState::probe)
+  else if (neighbor.state != NeighborState::incomplete && neighbor.state != NeighborState::failed)
     set_reachable(neighbor, now);
 }
 

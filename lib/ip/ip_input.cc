@@ -10,11 +10,11 @@
 namespace pollux {
 namespace {
 
-// What must lie in the first segment: Ethernet, IPv4 and the longest thing behind it that is read in place, a
+// What is brought into the first segment: Ethernet, IP and the longest thing behind it that is read in place, a
 // TCP header or an ICMP error with the headers it quotes.
 constexpr std::uint32_t parsed_octets_max =
-    EthernetView::header_size + Ipv4View::header_size_max +
-    std::max(TcpView::header_size_max, Icmpv4View::header_size + Ipv4View::header_size_max + 8);
+    EthernetView::header_size + Ipv6Chain::length_max +
+    std::max(TcpView::header_size_max, Icmpv6View::header_size + Ipv6View::header_size + 8);
 constexpr std::uint32_t all_hosts = 0xe0000001;  // 224.0.0.1, RFC 1112 4
 
 }  // namespace
@@ -52,7 +52,9 @@ DropReason Ip::link_input(InterfaceId id, Packet& frame, TimePoint now, RxPacket
     case EtherType::qinq:
       return DropReason::eth_vlan_unsupported;
     case EtherType::ipv6:
-      break;
+      if (!interfaces_[id]->speaks_v6()) break;
+      frame.pull_front(EthernetView::header_size);
+      return ipv6_input(id, frame, group_frame, now, out);
   }
   return DropReason::eth_unknown_type;
 }
@@ -117,7 +119,7 @@ bool Ip::is_bad_source(std::uint32_t source) const noexcept {
 
 // Copies the octets that will be parsed into one fresh segment in front of the rest.
 bool Ip::gather_headers(Packet& frame) noexcept {
-  const std::uint32_t wanted = std::min(frame.size(), parsed_octets_max);
+  const std::uint32_t wanted = std::min({frame.size(), parsed_octets_max, std::uint32_t{pool_.room()}});
   if (frame.front().size() >= wanted) return true;
   Packet head = pool_.alloc();
   std::uint8_t* const to = head ? head.push_back(wanted) : nullptr;

@@ -12,13 +12,6 @@ namespace {
 constexpr std::uint32_t ethernet_size = EthernetFields::size;
 constexpr std::uint32_t headers_size = ethernet_size + Ipv4Fields::size;
 
-// RFC 1112 6.4 for multicast; broadcasts go to the broadcast MAC.
-MacAddress group_mac(const IpAddress& address) noexcept {
-  if (!address.is_multicast()) return MacAddress::broadcast();
-  const std::uint8_t* const octets = address.v4_octets();
-  return {{0x01, 0x00, 0x5e, static_cast<std::uint8_t>(octets[1] & 0x7f), octets[2], octets[3]}};
-}
-
 }  // namespace
 
 bool Ip::resolve(const IpAddress& destination, RouteCache& cache, TimePoint now) noexcept {
@@ -26,6 +19,7 @@ bool Ip::resolve(const IpAddress& destination, RouteCache& cache, TimePoint now)
 }
 
 DropReason Ip::find_next_hop(const IpAddress& destination, RouteCache& cache, TimePoint now) noexcept {
+  if (!destination.is_v4()) return find_next_hop_v6(destination, nullptr, cache, now);
   const Route* route = nullptr;
   const Interface* const port = output_interface(destination, &route);
   // Nothing loops back inside the stack: our own addresses are not reachable through a port.
@@ -33,14 +27,19 @@ DropReason Ip::find_next_hop(const IpAddress& destination, RouteCache& cache, Ti
   const bool to_group = is_group(destination);
   const bool on_link = to_group || route->is_connected();
   const IpAddress& next_hop = on_link ? destination : route->gateway;
-  const InterfaceId id = port->id;
-  std::uint32_t index = neighbors_.find(id, next_hop);
+  if (!find_neighbor(*port, next_hop, to_group, now, cache)) return DropReason::neighbor_table_full;
+  return DropReason::none;
+}
+
+bool Ip::find_neighbor(const Interface& port, const IpAddress& next_hop, bool to_group, TimePoint now,
+                       RouteCache& cache) noexcept {
+  std::uint32_t index = neighbors_.find(port.id, next_hop);
   if (index == NeighborTable::nil) {
-    index = neighbors_.add(id, next_hop, port->config.mac);
-    if (index == NeighborTable::nil) return DropReason::neighbor_table_full;
+    index = neighbors_.add(port.id, next_hop, port.config.mac);
+    if (index == NeighborTable::nil) return false;
     Neighbor& neighbor = neighbors_[index];
     if (to_group) {
-      neighbor.set_mac(group_mac(destination));
+      neighbor.set_mac(next_hop.is_multicast() ? group_mac(next_hop) : MacAddress::broadcast());
       set_reachable(neighbor, now);
     } else {
       neighbors_.arm(neighbor,
@@ -48,11 +47,11 @@ DropReason Ip::find_next_hop(const IpAddress& destination, RouteCache& cache, Ti
     }
   }
   // The generation is read last: making room for the entry may have bumped it.
-  cache = {.generation = route_generation_, .neighbor = index, .interface = id};
-  return DropReason::none;
+  cache = {.generation = route_generation_, .neighbor = index, .interface = port.id};
+  return true;
 }
 
-DropReason Ip::send(Packet packet, const IpSend& send, RouteCache& cache, TimePoint now) noexcept {
+DropReason Ip::send_v4(Packet packet, const IpSend& send, RouteCache& cache, TimePoint now) noexcept {
   counters_.add(Counter::ip_out_requests);
   if (cache.generation != route_generation_) [[unlikely]] {
     if (const DropReason reason = find_next_hop(send.destination, cache, now); reason != DropReason::none)
@@ -100,8 +99,9 @@ DropReason Ip::send_unconfirmed(Neighbor& neighbor, Packet packet, TimePoint now
       if (neighbor.attempts == 0) query(neighbor, now);
       return DropReason::none;
     case NeighborState::stale:
-      start_probe(neighbor, now);
+      start_delay(neighbor, now);
       break;
+    case NeighborState::delay:
     case NeighborState::probe:
     case NeighborState::reachable:
       break;

@@ -5,7 +5,7 @@
 namespace pollux {
 
 const char* neighbor_state_name(NeighborState state) noexcept {
-  static constexpr const char* names[] = {"incomplete", "reachable", "stale", "probe", "failed"};
+  static constexpr const char* names[] = {"incomplete", "reachable", "stale", "delay", "probe", "failed"};
   static_assert(std::size(names) == neighbor_states);
   return names[static_cast<std::size_t>(state)];
 }
@@ -27,11 +27,16 @@ NeighborTable::~NeighborTable() {
 }
 
 std::uint32_t NeighborTable::hash(InterfaceId interface, const IpAddress& address) const noexcept {
-  // Murmur3's finaliser: every input bit reaches the low bits that the index uses.
-  std::uint32_t h = (address.v4_value() ^ hash_seed_) + interface;
-  h = (h ^ (h >> 16)) * 0x85ebca6bu;
-  h = (h ^ (h >> 13)) * 0xc2b2ae35u;
-  return h ^ (h >> 16);
+  // Both halves of the address are multiplied with an odd constant, then Murmur3's finaliser: every input bit
+  // reaches the low bits that the index uses.
+  std::uint64_t high;
+  std::uint64_t low;
+  std::memcpy(&high, address.octets().data(), sizeof high);
+  std::memcpy(&low, address.octets().data() + sizeof high, sizeof low);
+  std::uint64_t h = (high ^ hash_seed_) * 0x9e3779b97f4a7c15u;
+  h = ((h ^ (h >> 32)) + low + interface) * 0xff51afd7ed558ccdu;
+  h = (h ^ (h >> 33)) * 0xc4ceb9fe1a85ec53u;
+  return static_cast<std::uint32_t>(h ^ (h >> 33));
 }
 
 std::uint32_t NeighborTable::find(InterfaceId interface, const IpAddress& address) const noexcept {
@@ -60,7 +65,8 @@ std::uint32_t NeighborTable::add(InterfaceId interface, const IpAddress& address
   Neighbor& neighbor = entries_[index];
   neighbor.interface = interface;
   neighbor.address = address;
-  EthernetFields{.source = source, .type = EtherType::ipv4}.emit(neighbor.header.data());
+  EthernetFields{.source = source, .type = address.is_v4() ? EtherType::ipv4 : EtherType::ipv6}
+     .emit(neighbor.header.data());
   list_of(neighbor.state).push_back(neighbor);
   ++incomplete_count_;
   const bool inserted = index_.insert(hash(interface, address), index);

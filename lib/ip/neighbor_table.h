@@ -1,6 +1,6 @@
 // Who sits behind an IP address on a link: one entry per next hop, with the Ethernet header that reaches it
-// ready to copy, its reachability (the states of RFC 4861 7.3.2 without DELAY), and the packets that wait for
-// ARP. The table keeps entries, ages and queues; lib/ip/arp.cc decides and transmits.
+// ready to copy, its reachability (the states of RFC 4861 7.3.2, for ARP as well), and the packets that wait for
+// an answer. The table keeps entries, ages and queues; lib/ip/neighbor.cc decides and transmits.
 #pragma once
 
 #include <array>
@@ -23,11 +23,12 @@ namespace pollux {
 enum class NeighborState : std::uint8_t {
   incomplete,  ///< no MAC yet; packets wait
   reachable,   ///< confirmed less than IpOptions::neighbor_reachable ago
-  stale,       ///< has a MAC that nobody confirmed lately; used with a probe
+  stale,       ///< has a MAC that nobody confirmed lately; usable
+  delay,       ///< a stale one in use: traffic may confirm it before a probe has to
   probe,       ///< in use while unicast requests verify the MAC
   failed,      ///< did not answer; packets are refused until the entry is forgotten
 };
-inline constexpr std::size_t neighbor_states = 5;
+inline constexpr std::size_t neighbor_states = 6;
 const char* neighbor_state_name(NeighborState state) noexcept;
 
 /// A packet that waits: its IP header is in place and its first 14 octets are room for the Ethernet header.
@@ -37,7 +38,7 @@ struct QueuedPacket {
 };
 
 /// One entry. The timer (base) means: next request in `incomplete` and `probe`; re-check of reachable_until
-/// in `reachable`; forgetting in `stale` and `failed`.
+/// in `reachable`; the first probe in `delay`; forgetting in `stale` and `failed`.
 struct Neighbor : TimerNode {
   std::array<std::uint8_t, EthernetView::header_size> header{};  ///< destination MAC zero until known
   NeighborState state = NeighborState::incomplete;
@@ -63,7 +64,7 @@ struct Neighbor : TimerNode {
 class NeighborTable {
  public:
   static constexpr std::uint32_t nil = Slab<Neighbor>::nil;
-  /// Packets that may wait in all entries together, so that unanswered ARP cannot hold the packet pool.
+  /// Packets that may wait in all entries together, so that unanswered requests cannot hold the packet pool.
   static constexpr std::uint32_t queued_total_max = 512;
 
   /// `generation` is bumped when an entry goes: whoever remembers entries by index compares it.

@@ -4,24 +4,39 @@
 
 namespace pollux {
 
+const Route* RouteTable::find_v6(const IpPrefix& prefix) const noexcept {
+  for (std::size_t i = 0; i < v6_count_; ++i) {
+    const IpPrefix& present = v6_routes_[i].given;
+    if (present.length == prefix.length && present.contains(prefix.address)) return &v6_routes_[i];
+  }
+  return nullptr;
+}
+
 Result<void> RouteTable::add(const IpPrefix& prefix, const IpAddress& gateway, InterfaceId interface) {
-  if (!prefix.address.is_v4() || prefix.length > 32)
-    return failure(ErrorCode::invalid_argument,
-                   "route " + prefix.to_string() + ": expected an IPv4 prefix of length 0..32");
-  if (count_ == routes_max)
+  const bool v4 = prefix.address.is_v4();
+  if (prefix.length > (v4 ? 32 : 128))
+    return failure(ErrorCode::invalid_argument, "route " + prefix.to_string() +
+                                                    ": expected a prefix length of 0.." + (v4 ? "32" : "128"));
+  std::array<Route, routes_max>& routes = v4 ? routes_ : v6_routes_;
+  std::size_t& count = v4 ? count_ : v6_count_;
+  if (count == routes_max)
     return failure(ErrorCode::limit_reached, "route " + prefix.to_string() + ": the table holds at most " +
-                                                 std::to_string(routes_max) + " routes");
-  const std::uint32_t mask = prefix_mask(prefix.length);
-  const Route route{
-      .network = prefix.address.v4_value() & mask, .mask = mask, .gateway = gateway, .interface = interface};
-  Route* const end = routes_.data() + count_;
-  if (std::any_of(routes_.data(), end,
-                  [&](const Route& r) { return r.network == route.network && r.mask == route.mask; }))
+                                                 std::to_string(routes_max) + " routes of a family");
+  Route route{.given = prefix, .gateway = gateway, .interface = interface};
+  if (v4) {
+    route.mask = prefix_mask(prefix.length);
+    route.network = prefix.address.v4_value() & route.mask;
+  }
+  Route* const end = routes.data() + count;
+  if (std::any_of(routes.data(), end, [&](const Route& r) {
+        return r.given.length == prefix.length && r.given.contains(prefix.address);
+      }))
     return failure(ErrorCode::address_in_use, "route " + prefix.to_string() + ": already present");
-  Route* const at = std::find_if(routes_.data(), end, [&](const Route& r) { return r.mask < mask; });
+  Route* const at =
+      std::find_if(routes.data(), end, [&](const Route& r) { return r.given.length < prefix.length; });
   std::move_backward(at, end, end + 1);
   *at = route;
-  ++count_;
+  ++count;
   return {};
 }
 

@@ -1,9 +1,8 @@
-// IPv4 routes: a small array kept longest prefix first, so that the first match is the best one. Flows cache
-// what they found (RouteCache), so a lookup is not on the per-packet path.
+// Routes of both families: small arrays kept longest prefix first, so that the first match is the best one. Flows
+// cache what they found (RouteCache), so a lookup is not on the per-packet path.
 #pragma once
 
 #include <array>
-#include <bit>
 #include <cstdint>
 #include <span>
 
@@ -14,13 +13,15 @@
 namespace pollux {
 
 struct Route {
-  std::uint32_t network = 0;  ///< host byte order, host bits zero
-  std::uint32_t mask = 0;     ///< host byte order
+  std::uint32_t network = 0;  ///< IPv4: host byte order, host bits zero
+  std::uint32_t mask = 0;     ///< IPv4: host byte order
+  IpPrefix given;             ///< the prefix as it was configured
   IpAddress gateway;          ///< unspecified: the destination itself is on the link
   InterfaceId interface = 0;
 
+  /// With host bits zero where it is IPv4's.
   IpPrefix prefix() const noexcept {
-    return {IpAddress::v4(network), static_cast<std::uint8_t>(std::popcount(mask))};
+    return given.address.is_v4() ? IpPrefix{IpAddress::v4(network), given.length} : given;
   }
   bool is_connected() const noexcept { return gateway.is_unspecified(); }
   bool contains(std::uint32_t address) const noexcept { return (address & mask) == network; }
@@ -34,9 +35,9 @@ constexpr std::uint32_t prefix_mask(std::uint8_t length) noexcept {
 /// Not thread-safe; one per core.
 class RouteTable {
  public:
-  static constexpr std::size_t routes_max = 64;
+  static constexpr std::size_t routes_max = 64;  ///< of each family
 
-  /// Adds a route. Errors: not IPv4, prefix already present, table full.
+  /// Adds a route; prefix and gateway are of one family. Errors: prefix already present, table full.
   Result<void> add(const IpPrefix& prefix, const IpAddress& gateway, InterfaceId interface);
   /// The longest match for an address in host byte order, or nullptr. Valid until the next add().
   const Route* lookup(std::uint32_t address) const noexcept {
@@ -44,12 +45,23 @@ class RouteTable {
       if (routes_[i].contains(address)) return &routes_[i];
     return nullptr;
   }
-  std::size_t size() const noexcept { return count_; }
+  /// The same for an IPv6 address.
+  const Route* lookup_v6(const IpAddress& address) const noexcept {
+    for (std::size_t i = 0; i < v6_count_; ++i)
+      if (v6_routes_[i].given.contains(address)) return &v6_routes_[i];
+    return nullptr;
+  }
+  /// The IPv6 route for exactly this prefix, or nullptr.
+  const Route* find_v6(const IpPrefix& prefix) const noexcept;
+  std::size_t size() const noexcept { return count_ + v6_count_; }
   std::span<const Route> routes() const noexcept { return {routes_.data(), count_}; }
+  std::span<const Route> v6_routes() const noexcept { return {v6_routes_.data(), v6_count_}; }
 
  private:
-  std::array<Route, routes_max> routes_{};  // [0, count_), masks never growing
+  std::array<Route, routes_max> routes_{};  // [0, count_), prefixes never growing longer
   std::size_t count_ = 0;
+  std::array<Route, routes_max> v6_routes_{};  // the same
+  std::size_t v6_count_ = 0;
 };
 
 }  // namespace pollux

@@ -17,8 +17,8 @@ struct RxPacket {
   std::uint8_t protocol = 0;
   std::uint8_t ttl = 0;
   std::uint8_t tos = 0;
-  std::uint8_t ip_header_length = 0;  ///< octets, options included
-  bool to_group = false;              ///< destination (IP or MAC) is broadcast or multicast
+  std::uint16_t ip_header_length = 0;  ///< octets, options or extension headers included
+  bool to_group = false;               ///< destination (IP or MAC) is broadcast or multicast
 };
 
 }  // namespace pollux

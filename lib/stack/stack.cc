@@ -9,7 +9,7 @@ namespace pollux {
 Result<std::unique_ptr<Stack>> Stack::create(const StackOptions& options, PacketPool pool, TimePoint now) {
   if (auto ok = check_options(options.tcp); !ok) return tl::unexpected(ok.error());
   // Headers go in front of a payload in one mbuf: Ethernet, IP and TCP with every option.
-  constexpr std::uint32_t headers_max = 14 + 20 + 60;
+  constexpr std::uint32_t headers_max = 14 + 40 + 60;
   static_assert(RTE_PKTMBUF_HEADROOM >= headers_max);
   if (options.flight_records != 0 && !std::has_single_bit(options.flight_records))
     return failure(ErrorCode::invalid_argument, "flight_records: expected 0 or a power of two, found " +
@@ -46,6 +46,7 @@ void Stack::input(InterfaceId interface, std::span<rte_mbuf* const> burst, TimeP
         udp_.input(std::move(packet), now);
         break;
       case IpProtocol::icmp:
+      case IpProtocol::icmpv6:
         icmp_error(packet, now);
         break;
       default:
@@ -58,24 +59,37 @@ void Stack::input(InterfaceId interface, std::span<rte_mbuf* const> burst, TimeP
   udp_.deliver();
 }
 
+namespace {
+
+Parsed<IcmpError> icmp_error_of(const RxPacket& packet) noexcept {
+  const ByteView message = packet.packet.front();
+  if (packet.source.is_v4()) {
+    const auto icmp = Icmpv4View::parse(message);
+    if (!icmp) return reject(icmp.error());
+    const auto quoted = QuotedPacket::parse(icmp->quoted());
+    if (!quoted) return reject(quoted.error());
+    return IcmpError{.problem = icmp->problem(), .mtu = icmp->next_hop_mtu(), .quoted = *quoted};
+  }
+  const auto icmp = Icmpv6View::parse(message);
+  if (!icmp) return reject(icmp.error());
+  const auto quoted = QuotedPacket::parse_v6(icmp->body());
+  if (!quoted) return reject(quoted.error());
+  return IcmpError{.problem = icmp->problem(), .mtu = icmp->rest(), .quoted = *quoted};
+}
+
+}  // namespace
+
 // RFC 1122 3.2.2: an error goes to the transport whose packet it quotes.
 void Stack::icmp_error(const RxPacket& packet, TimePoint now) noexcept {
-  const auto icmp = Icmpv4View::parse(packet.packet.front());
-  if (!icmp) return counters_.drop(icmp.error());
-  const auto quoted = QuotedPacket::parse(icmp->quoted());
-  if (!quoted) return counters_.drop(quoted.error());
+  const auto error = icmp_error_of(packet);
+  if (!error) return counters_.drop(error.error());
   DropReason reason = DropReason::icmp_no_match;
-  switch (static_cast<IpProtocol>(quoted->protocol)) {
+  switch (static_cast<IpProtocol>(error->quoted.protocol)) {
     case IpProtocol::tcp:
-      // RFC 9293 MUST-55: source quench is discarded silently.
-      if (icmp->type() == Icmpv4Type::source_quench) {
-        reason = DropReason::icmp_ignored_type;
-        break;
-      }
-      reason = tcp_.icmp_error(*quoted, icmp->type(), icmp->code(), icmp->next_hop_mtu(), now);
+      reason = tcp_.icmp_error(*error, now);
       break;
     case IpProtocol::udp:
-      reason = udp_.icmp_error(*quoted, icmp->type(), icmp->code());
+      reason = udp_.icmp_error(*error);
       break;
     default:
       break;

@@ -149,9 +149,9 @@ DropReason Tcp::reopen(Listener& listener, std::uint32_t index, const Segment& s
 }
 
 // RFC 5927 4: an ICMP error counts only if it quotes a segment that is outstanding now.
-DropReason Tcp::icmp_error(const QuotedPacket& quoted, Icmpv4Type type, std::uint8_t code, std::uint16_t mtu,
-                           TimePoint now) noexcept {
+DropReason Tcp::icmp_error(const IcmpError& error, TimePoint now) noexcept {
   set_now(now);
+  const QuotedPacket& quoted = error.quoted;
   const FlowKey key{quoted.source, quoted.destination, quoted.source_port, quoted.destination_port};
   const std::uint32_t ref = find_flow(key, key.hash(secrets_.flow_hash_seed));
   if (ref == HashIndex::not_found || (ref & time_wait_tag) != 0) return DropReason::icmp_no_match;
@@ -159,17 +159,14 @@ DropReason Tcp::icmp_error(const QuotedPacket& quoted, Icmpv4Type type, std::uin
   const SeqNum seq(quoted.tcp_sequence);
   if (seq.before(tcb.snd.una) || seq.after_eq(tcb.snd.max)) return DropReason::icmp_out_of_window;
 
-  if (type == Icmpv4Type::destination_unreachable) {
-    if (code == static_cast<std::uint8_t>(UnreachableCode::fragmentation_needed))
-      return fragmentation_needed(tcb, seq, mtu);
-    const bool hard = code == static_cast<std::uint8_t>(UnreachableCode::protocol) ||
-                      code == static_cast<std::uint8_t>(UnreachableCode::port);
-    // RFC 9293 SHLD-26 with RFC 5927 5.2: a hard error ends only an attempt to connect; to a synchronized connection
-    // it is as soft as MUST-56's.
-    if (hard && tcb.state == TcpState::syn_sent) {
-      finish(tcb, CloseReason::unreachable);
-      return DropReason::none;
-    }
+  if (error.problem == IcmpProblem::packet_too_big) return packet_too_big(tcb, seq, error.mtu);
+  const bool hard =
+      error.problem == IcmpProblem::protocol_unreachable || error.problem == IcmpProblem::port_unreachable;
+  // RFC 9293 SHLD-26 with RFC 5927 5.2: a hard error ends only an attempt to connect; to a synchronized connection
+  // it is as soft as MUST-56's.
+  if (hard && tcb.state == TcpState::syn_sent) {
+    finish(tcb, CloseReason::unreachable);
+    return DropReason::none;
   }
   if (tcb.is.active_open || tcb.is.connected) tcb.handler->on_soft_error(handle_of(tcb));
   return DropReason::none;

@@ -82,7 +82,7 @@ struct TcpOptions {
 };
 
 struct TcpListenOptions {
-  IpAddress address;          ///< 0.0.0.0: every local address
+  IpAddress address;          ///< 0.0.0.0 or [::]: every local address, of both families
   std::uint16_t port = 0;     ///< host byte order, 1..65535
   std::uint32_t backlog = 4096;  ///< half-open connections; for more SYNs see TcpSynCookies
   std::optional<TcpConnOptions> conn = {};  ///< for accepted connections; default: the stack's

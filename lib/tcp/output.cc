@@ -353,7 +353,7 @@ void Tcp::finish_segment(Packet packet, const TcpFields& fields, const IpSend& s
     ChecksumSum pseudo;
     pseudo.add_pseudo_header(send.source, send.destination, send.protocol, packet.size());
     store_be16(header + checksum_offset, pseudo.folded());
-    m->ol_flags |= RTE_MBUF_F_TX_TCP_CKSUM | RTE_MBUF_F_TX_IPV4;
+    m->ol_flags |= RTE_MBUF_F_TX_TCP_CKSUM;  // IP says of which family
     m->l4_len = header_length & 0xff;
   } else {
     ChecksumSum sum = sum_chain(m, 0, packet.size());

@@ -8,8 +8,10 @@
 namespace pollux {
 namespace {
 
-constexpr std::uint32_t mtu_floor = 552;  // RFC 879's 536 and 16: below it a claim is more likely an attack than a path
-constexpr std::uint32_t mtu_min = 68;     // RFC 791: every path carries that
+/// RFC 879's 536 and 16: below it a claim is more likely an attack than a path. RFC 8201 4: over IPv6 every link has 1280.
+std::uint32_t mtu_floor(const Tcb& tcb) noexcept { return tcb.key.remote.is_v4() ? 552 : v6_mtu_min; }
+/// RFC 791, RFC 8200 5: every path carries that.
+std::uint32_t mtu_min(const Tcb& tcb) noexcept { return tcb.key.remote.is_v4() ? 68 : v6_mtu_min; }
 constexpr Duration lower_mtu_lasts = Duration::from_s(600);  // RFC 1191 6.3
 
 /// What a full segment has around its payload.
@@ -18,22 +20,22 @@ std::uint32_t overhead(const Tcb& tcb) noexcept {
 }
 
 // RFC 1191 7.1: a router that knows nothing of discovery names no size; then the next common one below ours.
-std::uint32_t plateau_below(std::uint32_t size) noexcept {
+std::uint32_t plateau_below(std::uint32_t size, std::uint32_t floor) noexcept {
   static constexpr std::uint32_t plateaus[] = {32000, 17914, 8166, 4352, 2002, 1492, 1006};
   const auto* at = std::find_if(std::begin(plateaus), std::end(plateaus), [&](std::uint32_t p) { return p < size; });
-  return at == std::end(plateaus) ? mtu_floor : *at;
+  return at == std::end(plateaus) ? floor : std::max(*at, floor);
 }
 
 }  // namespace
 
 // The error quotes a segment that is outstanding (RFC 5927 4).
-DropReason Tcp::fragmentation_needed(Tcb& tcb, SeqNum quoted, std::uint16_t mtu) noexcept {
+DropReason Tcp::packet_too_big(Tcb& tcb, SeqNum quoted, std::uint32_t mtu) noexcept {
   if (!tcb.synchronized()) return DropReason::none;  // our SYNs are small; it is not about us
   const std::uint32_t ours = tcb.mss + overhead(tcb);
-  const std::uint32_t claimed = mtu == 0 ? plateau_below(ours) : mtu;
+  const std::uint32_t claimed = mtu == 0 ? plateau_below(ours, mtu_floor(tcb)) : mtu;
   // RFC 5927 7.1: no router asks for what no packet of ours exceeds, or for less than all carry.
-  if (claimed >= ours || claimed < mtu_min) return DropReason::icmp_implausible_mtu;
-  const std::uint32_t size = std::max(claimed, mtu_floor);
+  if (claimed >= ours || claimed < mtu_min(tcb)) return DropReason::icmp_implausible_mtu;
+  const std::uint32_t size = std::max(claimed, mtu_floor(tcb));
   if (size >= ours) return DropReason::icmp_implausible_mtu;
   // RFC 5927 7.2: full segments got through before, so the claim is believed only once the quoted one times out.
   const bool worked_before = static_cast<std::uint32_t>(tcb.snd.una - tcb.snd.iss) > tcb.mss;
@@ -71,7 +73,8 @@ void Tcp::consider_lower_mtu(Tcb& tcb) noexcept {
     }
   }
   constexpr std::uint8_t timeouts = 3;
-  constexpr std::uint32_t sizes[] = {1200, mtu_floor};  // RFC 8899 5.1.2: BASE_PLPMTU; then what everything carries
+  // RFC 8899 5.1.2: BASE_PLPMTU; then what everything carries.
+  const std::uint32_t sizes[] = {std::max(1200u, mtu_floor(tcb)), mtu_floor(tcb)};
   if (!tcb.options->black_hole_detection || tcb.retries < timeouts || tcb.board.empty()) return;
   for (const std::uint32_t size : sizes)
     if (sent_[tcb.board.first()].length() + overhead(tcb) > size && tcb.mss + overhead(tcb) > size) {

@@ -109,7 +109,9 @@ Result<const TcpConnOptions*> Tcp::intern(const TcpConnOptions& options) {
   return option_sets_.back().get();
 }
 
-Result<TcpListener> Tcp::listen(const TcpListenOptions& options, TcpHandler& handler) {
+Result<TcpListener> Tcp::listen(const TcpListenOptions& asked, TcpHandler& handler) {
+  TcpListenOptions options = asked;
+  if (options.address.is_unspecified()) options.address = IpAddress();  // one way to say "any", of both families
   const Endpoint at{options.address, options.port};
   if (options.port == 0) return failure(ErrorCode::invalid_argument, "listen: port 0; expected 1 to 65535");
   if (options.backlog == 0) return failure(ErrorCode::invalid_argument, "listen: backlog 0; expected at least 1");
@@ -138,6 +140,8 @@ Result<TcpConn> Tcp::connect(const TcpConnectOptions& options, TcpHandler& handl
   if (options.remote.address.is_unspecified() || ip_.is_group(options.remote.address))
     return failure(ErrorCode::invalid_argument, what + "not a unicast address");
   FlowKey key{options.local.address, options.remote.address, options.local.port, options.remote.port};
+  if (!key.local.is_unspecified() && key.local.is_v4() != key.remote.is_v4())
+    return failure(ErrorCode::invalid_argument, what + key.local.to_string() + " is an address of the other family");
   if (key.local.is_unspecified()) {
     // RFC 9293 MUST-44: the IP layer picks the source address before the SYN.
     const auto source = ip_.source_for(key.remote);

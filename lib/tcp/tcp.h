@@ -28,7 +28,7 @@
 #include "pollux/tcp/tcb.h"
 #include "pollux/tcp/time_wait.h"
 #include "pollux/timer/timer_wheel.h"
-#include "pollux/wire/icmpv4.h"
+#include "pollux/wire/icmp_error.h"
 
 namespace pollux {
 
@@ -67,9 +67,8 @@ class Tcp {
 
   // --- For Stack ------------------------------------------------------------------------------------------
   void input(RxPacket packet, TimePoint now) noexcept;
-  /// An ICMP error that quotes one of our segments; `mtu` is the next hop's of fragmentation_needed.
-  DropReason icmp_error(const QuotedPacket& quoted, Icmpv4Type type, std::uint8_t code, std::uint16_t mtu,
-                        TimePoint now) noexcept;
+  /// An ICMP error that quotes one of our segments.
+  DropReason icmp_error(const IcmpError& error, TimePoint now) noexcept;
   void advance(TimePoint now) noexcept;
   void flush(TimePoint now) noexcept;
   TimePoint next_deadline() const noexcept;
@@ -170,7 +169,7 @@ class Tcp {
   TcpConnOptions& own_options(Tcb& tcb) noexcept;
 
   // pmtu.cc: path MTU (RFC 1191, RFC 5927), black holes (RFC 4821)
-  DropReason fragmentation_needed(Tcb& tcb, SeqNum quoted, std::uint16_t mtu) noexcept;
+  DropReason packet_too_big(Tcb& tcb, SeqNum quoted, std::uint32_t mtu) noexcept;
   void lower_mtu(Tcb& tcb, std::uint32_t size) noexcept;
   void consider_lower_mtu(Tcb& tcb) noexcept;
   void consider_full_mtu(Tcb& tcb) noexcept;

@@ -46,10 +46,10 @@ std::uint32_t Udp::find(std::uint16_t port, const IpAddress& address) const noex
   });
 }
 
-Result<UdpSocket> Udp::bind(const UdpBindOptions& options, UdpHandler& handler) {
-  const std::string what = "UDP bind to " + Endpoint{options.address, options.port}.to_string() + ": ";
-  if (!options.address.is_v4())
-    return failure(ErrorCode::invalid_argument, what + "expected an IPv4 address");
+Result<UdpSocket> Udp::bind(const UdpBindOptions& asked, UdpHandler& handler) {
+  const std::string what = "UDP bind to " + Endpoint{asked.address, asked.port}.to_string() + ": ";
+  UdpBindOptions options = asked;
+  if (options.address.is_unspecified()) options.address = IpAddress();  // one way to say "any"
   if (!options.address.is_unspecified() && !ip_.is_local(options.address))
     return failure(ErrorCode::address_unavailable, what + "not an address of this stack");
   if (sockets_.full())

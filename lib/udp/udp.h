@@ -73,7 +73,7 @@ class UdpSocket {
 };
 
 struct UdpBindOptions {
-  IpAddress address;       ///< 0.0.0.0: every local address
+  IpAddress address;       ///< 0.0.0.0 or [::]: every local address of both families
   std::uint16_t port = 0;  ///< 0: an unused port from the ephemeral range
 };
 
@@ -105,8 +105,8 @@ class Udp {
   void input(RxPacket packet, TimePoint now) noexcept;
   /// End of a burst: hands what has gathered to the handlers.
   void deliver() noexcept;
-  /// An ICMP error that quotes one of our datagrams; `type`/`code` as received.
-  DropReason icmp_error(const QuotedPacket& quoted, Icmpv4Type type, std::uint8_t code) noexcept;
+  /// An ICMP error that quotes one of our datagrams.
+  DropReason icmp_error(const IcmpError& error) noexcept;
 
  private:
   friend class UdpSocket;

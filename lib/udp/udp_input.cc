@@ -11,38 +11,33 @@ namespace pollux {
 namespace {
 
 bool has_good_checksum(const RxPacket& packet, const UdpView& udp) noexcept {
-  // RFC 768: over IPv4 a sender may leave the checksum out.
-  if (!udp.has_checksum() || rx_l4_checksum_good(packet.packet.mbuf())) return true;
+  // RFC 768: over IPv4 a sender may leave the checksum out; over IPv6 it must not (RFC 8200 8.1).
+  if (!udp.has_checksum()) return packet.source.is_v4();
+  if (rx_l4_checksum_good(packet.packet.mbuf())) return true;
   const auto length = static_cast<std::uint32_t>(udp.length());
   ChecksumSum sum = sum_chain(packet.packet.mbuf(), 0, length);
   sum.add_pseudo_header(packet.source, packet.destination, packet.protocol, length);
   return sum.folded() == 0xffff;
 }
 
-UdpError error_of(Icmpv4Type type, std::uint8_t code) noexcept {
-  if (type != Icmpv4Type::destination_unreachable) return UdpError::other;
-  switch (code) {  // RFC 792, RFC 1122 3.2.2.1
-    case 0:
-    case 6:
-    case 9:
-    case 11:
+UdpError error_of(IcmpProblem problem) noexcept {
+  switch (problem) {
+    case IcmpProblem::network_unreachable:
       return UdpError::network_unreachable;
-    case 1:
-    case 5:
-    case 7:
-    case 8:
-    case 10:
-    case 12:
+    case IcmpProblem::host_unreachable:
       return UdpError::host_unreachable;
-    case 2:
+    case IcmpProblem::protocol_unreachable:
       return UdpError::protocol_unreachable;
-    case 3:
+    case IcmpProblem::port_unreachable:
       return UdpError::port_unreachable;
-    case 4:
+    case IcmpProblem::packet_too_big:
       return UdpError::message_too_large;
-    default:
-      return UdpError::other;
+    case IcmpProblem::time_exceeded:
+    case IcmpProblem::parameter_problem:
+    case IcmpProblem::other:
+      break;
   }
+  return UdpError::other;
 }
 
 }  // namespace
@@ -114,13 +109,14 @@ void Udp::deliver_group(SlabHandle owner, std::span<Datagram> group) noexcept {
   for (Datagram& datagram : group) datagram.data.reset();
 }
 
-DropReason Udp::icmp_error(const QuotedPacket& quoted, Icmpv4Type type, std::uint8_t code) noexcept {
+DropReason Udp::icmp_error(const IcmpError& error) noexcept {
+  const QuotedPacket& quoted = error.quoted;
   // RFC 1122 4.1.3.3, 4.1.4: to the socket that sent it, which is one of ours only if the source is.
   if (!ip_.is_local(quoted.source)) return DropReason::icmp_no_match;
   const std::uint32_t index = find(quoted.source_port, quoted.source);
   if (index == Slab<Socket>::nil) return DropReason::icmp_no_match;
   sockets_[index].handler->on_error(UdpSocket(this, sockets_.handle(index)),
-                                    {quoted.destination, quoted.destination_port}, error_of(type, code));
+                                    {quoted.destination, quoted.destination_port}, error_of(error.problem));
   return DropReason::none;
 }
 

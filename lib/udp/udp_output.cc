@@ -6,14 +6,19 @@
 #include "pollux/udp/udp.h"
 #include "pollux/wire/ethernet.h"
 #include "pollux/wire/ipv4.h"
+#include "pollux/wire/ipv6.h"
 #include "pollux/wire/udp.h"
 
 namespace pollux {
 namespace {
 
 constexpr std::uint8_t multicast_ttl = 1;  // RFC 1112 6.1: unless the application asks for more
-constexpr std::uint32_t lower_headers_size = EthernetFields::size + Ipv4Fields::size;
-constexpr std::uint32_t overhead = Ipv4Fields::size + UdpFields::size;  // within the MTU
+constexpr std::uint32_t lower_headers_size = EthernetFields::size + Ipv6Fields::size;  // the larger family's
+
+// Octets of headers within the MTU.
+std::uint32_t overhead(bool v4) noexcept {
+  return UdpFields::size + (v4 ? std::uint32_t{Ipv4Fields::size} : std::uint32_t{Ipv6Fields::size});
+}
 
 }  // namespace
 
@@ -44,7 +49,8 @@ SendStatus Udp::send_to(SlabHandle handle, const Endpoint& remote, Bytes&& data,
       status != SendStatus::ok)
     return status;
   const InterfaceId port = socket->route.interface;
-  if (data.size() + overhead > ip_.mtu(port)) return SendStatus::too_large;
+  const bool v4 = remote.address.is_v4();
+  if (data.size() + overhead(v4) > ip_.mtu(port)) return SendStatus::too_large;
   if (ip_.tx(port).room() == 0) return SendStatus::would_block;
 
   const auto length = static_cast<std::uint16_t>(data.size() + UdpFields::size);
@@ -72,7 +78,10 @@ SendStatus Udp::send_to(SlabHandle handle, const Endpoint& remote, Bytes&& data,
                     .protocol = protocol,
                     .ttl = remote.address.is_multicast() ? multicast_ttl : ip_.ttl()};
   // What IP drops from here on (no ARP answer, say) it counts; a datagram was never promised to arrive.
-  (void)ip_.send(std::move(packet), send, socket->route, ip_.now());
+  if (v4) [[likely]]
+    (void)ip_.send_v4(std::move(packet), send, socket->route, ip_.now());
+  else
+    (void)ip_.send_v6(std::move(packet), send, socket->route, ip_.now());
   return SendStatus::ok;
 }
 
@@ -90,8 +99,9 @@ SendStatus Udp::choose_route(Socket& socket, const IpAddress& remote, const IpAd
   // RFC 1122 4.1.3.5: the application's choice, else the socket's, else the route's. A reply to a datagram
   // that came to a group takes the route's, as a group is no source.
   source = socket.address.is_unspecified() ? socket.route_source : socket.address;
+  if (source.is_v4() != remote.is_v4()) return SendStatus::no_route;
   if (!local.is_unspecified() && !ip_.is_group(local)) {
-    if (!ip_.is_local(local) || (!socket.address.is_unspecified() && local != socket.address))
+    if (local.is_v4() != remote.is_v4() || !ip_.is_local(local) || (!socket.address.is_unspecified() && local != socket.address))
       return SendStatus::no_route;
     source = local;
   }

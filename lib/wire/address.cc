@@ -161,6 +161,43 @@ bool IpAddress::is_loopback() const noexcept {
   return octets_ == std::array<std::uint8_t, 16>{0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 1};
 }
 
+IpAddress IpAddress::with_interface_id(const MacAddress& mac) const noexcept {
+  IpAddress address = *this;
+  std::uint8_t* const id = &address.octets_[8];
+  std::memcpy(id, mac.octets.data(), 3);
+  id[0] ^= 0x02;  // the universal/local bit, inverted
+  id[3] = 0xff;
+  id[4] = 0xfe;
+  std::memcpy(id + 5, &mac.octets[3], 3);
+  return address;
+}
+
+IpAddress IpAddress::v6_link_local(const MacAddress& mac) noexcept {
+  return v6(0xfe80, 0, 0, 0, 0, 0, 0, 0).with_interface_id(mac);
+}
+
+IpAddress IpAddress::solicited_node() const noexcept {
+  IpAddress group = v6(0xff02, 0, 0, 0, 0, 1, 0xff00, 0);
+  std::memcpy(&group.octets_[13], &octets_[13], 3);
+  return group;
+}
+
+std::uint8_t IpAddress::common_prefix_length(const IpAddress& other) const noexcept {
+  if (is_v4() != other.is_v4()) return 0;
+  const std::size_t first = is_v4() ? 12 : 0;
+  std::size_t bits = 0;
+  for (std::size_t i = first; i < 16; ++i) {
+    const auto difference = static_cast<std::uint32_t>(octets_[i] ^ other.octets_[i]);
+    if (difference == 0) {
+      bits += 8;
+      continue;
+    }
+    bits += static_cast<std::size_t>(__builtin_clz(difference)) - 24;
+    break;
+  }
+  return static_cast<std::uint8_t>(bits);
+}
+
 std::string Endpoint::to_string() const {
   std::string text = address.to_string();
   if (!address.is_v4()) text.insert(0, 1, '[').push_back(']');

@@ -46,6 +46,30 @@ class IpAddress {
     std::memcpy(&a.octets_[12], octets, 4);
     return a;
   }
+  /// From 16 octets in network order. Octets of the form ::ffff:a.b.c.d give the IPv4 address a.b.c.d, so a
+  /// packet's parser refuses them first (they name no host on a wire, RFC 4291 2.5.5.2).
+  static IpAddress v6_from_wire(const std::uint8_t* octets) noexcept {
+    IpAddress a;
+    std::memcpy(a.octets_.data(), octets, 16);
+    return a;
+  }
+  /// From eight 16-bit groups: v6(0xfe80, 0, 0, 0, 0, 0, 0, 1) is fe80::1.
+  static constexpr IpAddress v6(std::uint16_t a, std::uint16_t b, std::uint16_t c, std::uint16_t d,
+                                std::uint16_t e, std::uint16_t f, std::uint16_t g, std::uint16_t h) noexcept {
+    IpAddress address;
+    const std::uint16_t groups[8] = {a, b, c, d, e, f, g, h};
+    for (std::size_t i = 0; i < 8; ++i) {
+      address.octets_[2 * i] = static_cast<std::uint8_t>(groups[i] >> 8);
+      address.octets_[2 * i + 1] = static_cast<std::uint8_t>(groups[i]);
+    }
+    return address;
+  }
+  /// The link-local address whose interface identifier is `mac`'s modified EUI-64 (RFC 4291 appendix A).
+  static IpAddress v6_link_local(const MacAddress& mac) noexcept;
+  /// The first 64 bits of this address and `mac`'s interface identifier behind them (RFC 4862 5.5.3 d).
+  IpAddress with_interface_id(const MacAddress& mac) const noexcept;
+  /// The solicited-node group ff02::1:ffXX:XXXX of an IPv6 address (RFC 4291 2.7.1).
+  IpAddress solicited_node() const noexcept;
   /// Dotted quad, or RFC 5952 text for IPv6; anything else is nullopt.
   static std::optional<IpAddress> from_string(std::string_view text) noexcept;
   std::string to_string() const;
@@ -72,6 +96,12 @@ class IpAddress {
     return is_v4() ? v4_value() == 0 : octets_ == std::array<std::uint8_t, 16>{};
   }
   bool is_multicast() const noexcept { return is_v4() ? (v4_value() >> 28) == 0xe : octets_[0] == 0xff; }
+  /// fe80::/10 or 169.254/16: means something on one link only.
+  bool is_link_local() const noexcept {
+    return is_v4() ? v4_value() >> 16 == 0xa9fe : octets_[0] == 0xfe && (octets_[1] & 0xc0) == 0x80;
+  }
+  /// How many leading bits two addresses of one family have in common, 0..32 or 0..128.
+  std::uint8_t common_prefix_length(const IpAddress& other) const noexcept;
   bool is_loopback() const noexcept;
   /// 255.255.255.255 (a subnet's directed broadcast is the interface's knowledge, not the address's).
   bool is_limited_broadcast() const noexcept { return is_v4() && v4_value() == 0xffffffffu; }
@@ -79,6 +109,20 @@ class IpAddress {
  private:
   std::array<std::uint8_t, 16> octets_{0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0xff, 0xff, 0, 0, 0, 0};
 };
+
+/// ::, the source of who has no address yet (RFC 4291 2.5.2).
+inline constexpr IpAddress v6_unspecified = IpAddress::v6(0, 0, 0, 0, 0, 0, 0, 0);
+/// ff02::1 and ff02::2, everybody and every router on a link (RFC 4291 2.7.1); ff02::16, MLDv2 routers.
+inline constexpr IpAddress v6_all_nodes = IpAddress::v6(0xff02, 0, 0, 0, 0, 0, 0, 1);
+inline constexpr IpAddress v6_all_routers = IpAddress::v6(0xff02, 0, 0, 0, 0, 0, 0, 2);
+inline constexpr IpAddress v6_mld_routers = IpAddress::v6(0xff02, 0, 0, 0, 0, 0, 0, 0x16);
+
+/// The Ethernet address of an IP multicast group (RFC 1112 6.4, RFC 2464 7).
+inline MacAddress group_mac(const IpAddress& group) noexcept {
+  const auto& o = group.octets();
+  if (!group.is_v4()) return {{0x33, 0x33, o[12], o[13], o[14], o[15]}};
+  return {{0x01, 0x00, 0x5e, static_cast<std::uint8_t>(o[13] & 0x7f), o[14], o[15]}};
+}
 
 /// An address and a port in host byte order.
 struct Endpoint {
@@ -90,13 +134,13 @@ struct Endpoint {
   std::string to_string() const;
 };
 
-/// A network prefix, host bits ignored: "192.0.2.0/24".
+/// A network prefix, host bits ignored: "192.0.2.0/24", "2001:db8::/32".
 struct IpPrefix {
   IpAddress address;
   std::uint8_t length = 0;  ///< 0..32 for IPv4, 0..128 for IPv6
 
   bool contains(const IpAddress& other) const noexcept;
-  /// "a.b.c.d/len"; nullopt when malformed. Host bits are kept in `address`.
+  /// Address, "/", length; nullopt when malformed. Host bits are kept in `address`.
   static std::optional<IpPrefix> from_string(std::string_view text) noexcept;
   std::string to_string() const;
 };

@@ -1,7 +1,5 @@
 #include "pollux/wire/icmpv4.h"
 
-#include "pollux/wire/ipv4.h"
-
 namespace pollux {
 
 bool Icmpv4View::is_error() const noexcept {
@@ -20,23 +18,32 @@ bool Icmpv4View::is_error() const noexcept {
   return false;
 }
 
-Parsed<QuotedPacket> QuotedPacket::parse(ByteView quoted) noexcept {
-  // RFC 792: the internet header plus the first 64 bits of the original datagram's data.
-  constexpr std::size_t transport_size = 8;
-  if (quoted.size() < Ipv4View::header_size_min) return reject(DropReason::icmp_truncated);
-  const std::size_t header_length = static_cast<std::size_t>(quoted[0] & 0x0f) * 4;
-  if (quoted[0] >> 4 != 4 || header_length < Ipv4View::header_size_min)
-    return reject(DropReason::icmp_no_match);
-  if (quoted.size() < header_length + transport_size) return reject(DropReason::icmp_truncated);
-  // Behind a later fragment's header lie no ports.
-  if ((load_be16(&quoted[6]) & 0x1fff) != 0) return reject(DropReason::icmp_no_match);
-  const std::uint8_t* transport = quoted.data() + header_length;
-  return QuotedPacket{.protocol = quoted[9],
-                      .source = IpAddress::v4_from_wire(&quoted[12]),
-                      .destination = IpAddress::v4_from_wire(&quoted[16]),
-                      .source_port = load_be16(transport),
-                      .destination_port = load_be16(transport + 2),
-                      .tcp_sequence = load_be32(transport + 4)};
+IcmpProblem Icmpv4View::problem() const noexcept {
+  if (type() == Icmpv4Type::time_exceeded) return IcmpProblem::time_exceeded;
+  if (type() == Icmpv4Type::parameter_problem) return IcmpProblem::parameter_problem;
+  if (type() != Icmpv4Type::destination_unreachable) return IcmpProblem::other;
+  switch (code()) {  // RFC 792, RFC 1122 3.2.2.1
+    case 0:
+    case 6:
+    case 9:
+    case 11:
+      return IcmpProblem::network_unreachable;
+    case 1:
+    case 5:
+    case 7:
+    case 8:
+    case 10:
+    case 12:
+      return IcmpProblem::host_unreachable;
+    case 2:
+      return IcmpProblem::protocol_unreachable;
+    case 3:
+      return IcmpProblem::port_unreachable;
+    case 4:
+      return IcmpProblem::packet_too_big;
+    default:
+      return IcmpProblem::other;
+  }
 }
 
 void Icmpv4Fields::emit(std::uint8_t* out) const noexcept {

@@ -3,6 +3,7 @@
 
 #include "pollux/wire/address.h"
 #include "pollux/wire/checksum.h"
+#include "pollux/wire/icmp_error.h"
 #include "pollux/wire/parsed.h"
 
 namespace pollux {
@@ -43,27 +44,14 @@ class Icmpv4View {
   /// Next-hop MTU of fragmentation_needed (RFC 1191 4), octets; 0 from old routers.
   std::uint16_t next_hop_mtu() const noexcept { return load_be16(&bytes_[6]); }
   bool is_error() const noexcept;
+  /// What an error means; `other` for everything without a meaning to a transport.
+  IcmpProblem problem() const noexcept;
   /// What an error quotes: the offending packet from its IP header on.
   ByteView quoted() const noexcept { return bytes_.subspan(header_size); }
 
  private:
   explicit Icmpv4View(ByteView bytes) noexcept : bytes_(bytes) {}
   ByteView bytes_;
-};
-
-/// The start of the packet that an ICMP error quotes: IPv4 header plus at least 8 octets of the transport
-/// header. Its total length may exceed what is quoted, and its checksum is not verified.
-struct QuotedPacket {
-  std::uint8_t protocol = 0;
-  IpAddress source;       // ours
-  IpAddress destination;  // the peer's
-  std::uint16_t source_port = 0;
-  std::uint16_t destination_port = 0;
-  std::uint32_t tcp_sequence = 0;  // meaningful for TCP only
-
-  /// Rejects what is cut too short (icmp_truncated) and what cannot be a packet of ours with ports: another
-  /// IP version, a later fragment (icmp_no_match).
-  static Parsed<QuotedPacket> parse(ByteView quoted) noexcept;
 };
 
 struct Icmpv4Fields {

@@ -21,7 +21,7 @@ class UdpView {
   std::uint16_t destination_port() const noexcept { return load_be16(data_ + 2); }
   /// Header plus payload, octets.
   std::size_t length() const noexcept { return load_be16(data_ + 4); }
-  /// RFC 768: an all-zero checksum field over IPv4 means the sender computed none.
+  /// RFC 768: an all-zero checksum field means the sender computed none: legal over IPv4 only (RFC 8200 8.1).
   bool has_checksum() const noexcept { return load_be16(data_ + 6) != 0; }
 
  private:

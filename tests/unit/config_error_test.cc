@@ -83,11 +83,11 @@ INSTANTIATE_TEST_SUITE_P(
                          "virtual device like "
                          "net_tap0,iface=px0"},
                     Case{"no_addresses", "ports:\n  - device: net_null0\n",
-                         "2: ports[0].addresses: is missing; expected a list [...] of items, each an IPv4 "
+                         "2: ports[0].addresses: is missing; expected a list [...] of items, each an "
                          "address with a prefix length, "
-                         "like 192.0.2.2/24"},
+                         "like 192.0.2.2/24 or 2001:db8::2/64"},
                     Case{"no_gateway", with_ports("routes:\n  - prefix: 0.0.0.0/0\n"),
-                         "4: routes[0].gateway: is missing; expected an IPv4 address, like 192.0.2.1"}),
+                         "4: routes[0].gateway: is missing; expected an address, like 192.0.2.1 or 2001:db8::1"}),
     [](const auto& test) { return test.param.name; });
 
 INSTANTIATE_TEST_SUITE_P(
@@ -145,22 +145,25 @@ INSTANTIATE_TEST_SUITE_P(
     Addresses, Mistake,
     testing::Values(
         Case{"no_prefix_length", "ports:\n  - device: a\n    addresses: [10.0.0.1]\n",
-             "3: ports[0].addresses[0]: expected an IPv4 address with a prefix length, like 192.0.2.2/24, "
+             "3: ports[0].addresses[0]: expected an address with a prefix length, like 192.0.2.2/24 or "
+             "2001:db8::2/64, "
              "found '10.0.0.1'"},
         Case{"long_prefix", "ports:\n  - device: a\n    addresses: [10.0.0.1/33]\n",
-             "3: ports[0].addresses[0]: expected an IPv4 address with a prefix length, like 192.0.2.2/24, "
+             "3: ports[0].addresses[0]: expected an address with a prefix length, like 192.0.2.2/24 or "
+             "2001:db8::2/64, "
              "found "
              "'10.0.0.1/33'"},
         Case{"octet_256", "ports:\n  - device: a\n    addresses: [10.0.0.256/24]\n",
-             "3: ports[0].addresses[0]: expected an IPv4 address with a prefix length, like 192.0.2.2/24, "
+             "3: ports[0].addresses[0]: expected an address with a prefix length, like 192.0.2.2/24 or "
+             "2001:db8::2/64, "
              "found "
              "'10.0.0.256/24'"},
         Case{"two", "ports:\n  - device: a\n    addresses: [10.0.0.1/24, 10.0.0.2/24]\n",
-             "3: ports[0].addresses: expected exactly one address, found 2"},
+             "3: ports[0].addresses: expected exactly one IPv4 address, found 2"},
         Case{"none", "ports:\n  - device: a\n    addresses: []\n",
-             "3: ports[0].addresses: expected exactly one address, found 0"},
+             "3: ports[0].addresses: expected exactly one IPv4 address, found 0"},
         Case{"gateway_with_length", with_ports("routes:\n  - {prefix: 0.0.0.0/0, gateway: 10.0.0.2/24}\n"),
-             "4: routes[0].gateway: expected an IPv4 address, like 192.0.2.1, found '10.0.0.2/24'"}),
+             "4: routes[0].gateway: expected an address, like 192.0.2.1 or 2001:db8::1, found '10.0.0.2/24'"}),
     [](const auto& test) { return test.param.name; });
 
 INSTANTIATE_TEST_SUITE_P(

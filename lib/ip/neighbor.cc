@@ -1,0 +1,117 @@
+// The life of a neighbour, behind ARP and neighbour discovery alike (RFC 4861 7.3, RFC 1122 2.3.2).
+#include <utility>
+
+#include "pollux/ip/ip.h"
+
+namespace pollux {
+
+void Ip::learn(Neighbor& neighbor, const MacAddress& mac, bool solicited, TimePoint now) noexcept {
+  const bool changed = neighbor.mac() != mac;  // an unresolved entry's is zero
+  if (solicited) {
+    const bool doubted = neighbor.state != NeighborState::reachable;
+    neighbor.set_mac(mac);
+    set_reachable(neighbor, now);
+    if (changed || doubted) tell(neighbor);
+  } else if (changed) {
+    // RFC 4861 7.2.5's rule, for ARP as well: news that nobody asked for are believed, but verified on use.
+    neighbor.set_mac(mac);
+    neighbors_.enter(neighbor, NeighborState::stale, now + options_.neighbor_stale_max);
+    tell(neighbor);
+  }
+  send_queue(neighbor, now);
+}
+
+void Ip::tell(const Neighbor& neighbor) noexcept {
+  if (learned_hook_ == nullptr) return;
+  learned_hook_(learned_context_, {.interface = neighbor.interface,
+                                   .address = neighbor.address,
+                                   .mac = neighbor.mac(),
+                                   .confirmed = neighbor.state == NeighborState::reachable});
+}
+
+void Ip::take_neighbor(const LearnedNeighbor& learned, TimePoint now) noexcept {
+  if (learned.interface >= interface_count_ || learned.mac.is_zero() || learned.mac.is_group()) return;
+  std::uint32_t index = neighbors_.find(learned.interface, learned.address);
+  if (index == NeighborTable::nil)
+    index = neighbors_.add(learned.interface, learned.address, interfaces_[learned.interface]->config.mac);
+  if (index == NeighborTable::nil) {
+    drop(DropReason::neighbor_table_full);
+    return;
+  }
+  // What is taken from another core is not told again, or cores would tell each other for ever.
+  const LearnedHook hook = std::exchange(learned_hook_, nullptr);
+  learn(neighbors_[index], learned.mac, learned.confirmed, now);
+  learned_hook_ = hook;
+}
+
+void Ip::send_queue(Neighbor& neighbor, TimePoint now) noexcept {
+  if (neighbor.queued != 0 && neighbor.state == NeighborState::stale) start_delay(neighbor, now);
+  while (Packet packet = neighbors_.dequeue(neighbor)) {
+    std::memcpy(packet.data(), neighbor.header.data(), neighbor.header.size());
+    (void)transmit(*interfaces_[neighbor.interface], std::move(packet));  // counts what it drops
+  }
+}
+
+// One more request, to everybody (or the solicited-node group) while the MAC is unknown and to the neighbour alone
+// to verify it (RFC 4861 7.2.2, RFC 1122 2.3.2.1 (2)); at most one per neighbour and arp_retry.
+void Ip::query(Neighbor& neighbor, TimePoint now) noexcept {
+  Interface& port = *interfaces_[neighbor.interface];
+  ++neighbor.attempts;
+  neighbors_.arm(neighbor, now + options_.arp_retry);
+  if (neighbor.address.is_v4())
+    request(port, neighbor);
+  else
+    solicit(port, neighbor);
+}
+
+// RFC 4861 7.3.3: a stale entry in use has a while to be confirmed by what it carries.
+void Ip::start_delay(Neighbor& neighbor, TimePoint now) noexcept {
+  if (neighbor.mac().is_group())  // nobody answers for a group, and its MAC follows from its address
+    set_reachable(neighbor, now);
+  else
+    neighbors_.enter(neighbor, NeighborState::delay, now + options_.neighbor_delay);
+}
+
+void Ip::set_reachable(Neighbor& neighbor, TimePoint now) noexcept {
+  neighbor.reachable_until = now + options_.neighbor_reachable;
+  neighbors_.enter(neighbor, NeighborState::reachable, neighbor.reachable_until);
+}
+
+void Ip::neighbor_expired(Neighbor& neighbor, TimePoint now) noexcept {
+  switch (neighbor.state) {
+    case NeighborState::incomplete:
+      if (neighbor.attempts == 0) {  // resolved for a flow that never sent
+        neighbors_.remove(neighbor, DropReason::neighbor_unreachable);
+      } else if (neighbor.attempts < options_.arp_attempts_max) {
+        query(neighbor, now);
+      } else {
+        neighbors_.drop_queue(neighbor, DropReason::neighbor_unreachable);
+        neighbors_.enter(neighbor, NeighborState::failed, now + options_.arp_retry);
+      }
+      return;
+    case NeighborState::reachable:
+      if (neighbor.reachable_until > now)
+        neighbors_.arm(neighbor, neighbor.reachable_until);
+      else
+        neighbors_.enter(neighbor, NeighborState::stale, now + options_.neighbor_stale_max);
+      return;
+    case NeighborState::delay:
+      neighbors_.enter(neighbor, NeighborState::probe, now + options_.arp_retry);
+      query(neighbor, now);
+      return;
+    case NeighborState::probe:
+      if (neighbor.attempts < options_.arp_attempts_max) {
+        query(neighbor, now);
+        return;
+      }
+      // RFC 4861 7.3.3, RFC 1122 2.3.2.1 (2): the entry goes; the next packet asks everybody, in case the address
+      // has moved.
+      [[fallthrough]];
+    case NeighborState::stale:
+    case NeighborState::failed:
+      neighbors_.remove(neighbor, DropReason::neighbor_unreachable);
+      return;
+  }
+}
+
+}  // namespace pollux
