@@ -45,6 +45,7 @@ Results run_over_pollux(const std::string& config_file, const LoadOptions& optio
     cores.emplace(stack, stack, share, remote);
   });
   runtime.on_each_core_tick(Duration::from_ms(1), [&](Stack& stack, TimePoint) {
+    if (!stack.ip().addresses_settled()) return;  // connections need a source address
     Core& core = cores.of(stack);
     core.transport.tick();
     core.load.on_tick();

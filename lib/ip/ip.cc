@@ -92,8 +92,7 @@ Result<InterfaceId> Ip::add_interface(const InterfaceConfig& config, TimePoint n
 }
 
 Result<void> Ip::add_route(const IpPrefix& prefix, const IpAddress& gateway) {
-  if (gateway.is_v4() != prefix.address.is_v4() || gateway.is_unspecified() || is_local(gateway) ||
-      is_group(gateway))
+  if (gateway.is_v4() != prefix.address.is_v4() || is_local(gateway) || is_group(gateway))
     return failure(ErrorCode::invalid_argument, "route " + prefix.to_string() + ": gateway " +
                                                     gateway.to_string() + " is not another host's IPv" +
                                                     (prefix.address.is_v4() ? "4" : "6") + " address");

@@ -124,6 +124,9 @@ class Ip {
   /// The address to use towards `destination` (RFC 9293 MUST-44); nullopt without a route.
   std::optional<IpAddress> source_for(const IpAddress& destination) const noexcept;
 
+  /// No IPv6 address is being checked for duplicates: whatever can be a source is one.
+  bool addresses_settled() const noexcept;
+
   // --- Time -----------------------------------------------------------------------------------------------
   /// ARP retries, expiry, deferred ARP output. Bounded work.
   void advance(TimePoint now) noexcept;

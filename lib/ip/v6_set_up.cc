@@ -73,6 +73,15 @@ Result<void> Ip::add_v6_route(const IpPrefix& prefix, const IpAddress& gateway) 
   return added;
 }
 
+bool Ip::addresses_settled() const noexcept {
+  const auto is_tentative = [](const V6Address& a) { return a.state == V6AddressState::tentative; };
+  for (std::size_t i = 0; i < interface_count_; ++i) {
+    const std::span<const V6Address> addresses = v6_addresses(static_cast<InterfaceId>(i));
+    if (std::any_of(addresses.begin(), addresses.end(), is_tentative)) return false;
+  }
+  return true;
+}
+
 const V6Address* Ip::Interface::find_v6(const IpAddress& wanted) const noexcept {
   for (std::size_t i = 0; i < v6_count; ++i)
     if (v6[i].address() == wanted) return &v6[i];

@@ -40,10 +40,11 @@ LinkOptions Network::draw_link() {
   return link;
 }
 
-HostOptions Network::draw_host() {
+HostOptions Network::draw_host(bool ipv6) {
   Rng& rng = world_.rng();
   HostOptions host;
   host.mtu = one_of(rng, std::array<std::uint16_t, 4>{1500, 1500, 576, 9000});
+  if (ipv6) host.mtu = std::max(host.mtu, v6_mtu_min);
   host.offloads.ipv4_checksum = rng.below(2) == 0;
   host.offloads.tcp_checksum = rng.below(2) == 0;
   host.offloads.udp_checksum = rng.below(2) == 0;
@@ -104,7 +105,8 @@ AppLimits Network::draw_apps() {
   return limits;
 }
 
-Network::Network(std::uint64_t seed, Weather weather) : world_(seed), weather_(weather) {
+Network::Network(std::uint64_t seed, Weather weather, bool ipv6) : world_(seed), weather_(weather) {
+  if (ipv6) world_.use_ipv6();
   Rng& rng = world_.rng();
   const AppLimits limits = draw_apps();
   const std::size_t hosts = 2 + rng.below(3);
@@ -113,7 +115,7 @@ Network::Network(std::uint64_t seed, Weather weather) : world_(seed), weather_(w
     const LinkOptions up = draw_link();
     LinkOptions down = draw_link();
     down.loss = down.reorder = down.duplicate = down.corrupt = 0;
-    HostOptions options = draw_host();
+    HostOptions options = draw_host(ipv6);
     SimHost& host = world_.add_host(options, up, down);
     apps_.push_back(std::make_unique<StreamApp>(world_, host, limits));
     apps_.back()->listen(server_port, draw_conn());
@@ -207,7 +209,10 @@ void Network::check_clean() {
     check(host.frames_missed(), "missed frames");
     for (std::size_t r = 0; r < drop_reason_count; ++r) {
       const auto reason = static_cast<DropReason>(r);
-      if (reason == DropReason::arp_not_for_us) continue;  // broadcasts between the others
+      // Broadcasts and multicasts between the others.
+      if (reason == DropReason::arp_not_for_us || reason == DropReason::nd_not_for_us ||
+          reason == DropReason::ip_not_local)
+        continue;
       check(counters[reason], drop_reason_name(reason));
     }
   }

@@ -17,7 +17,8 @@ enum class Weather : std::uint8_t {
 
 class Network {
  public:
-  Network(std::uint64_t seed, Weather weather);
+  /// `ipv6`: the connections run over IPv6.
+  Network(std::uint64_t seed, Weather weather, bool ipv6 = false);
   /// Opens the connections, runs until both ends of each are closed and TIME-WAIT is over, and checks that
   /// nothing is left behind. False when something was wrong (the test has failed then).
   bool run();
@@ -28,7 +29,7 @@ class Network {
 
  private:
   LinkOptions draw_link();
-  HostOptions draw_host();
+  HostOptions draw_host(bool ipv6);
   TcpConnOptions draw_conn();
   AppLimits draw_apps();
   void draw_trouble();

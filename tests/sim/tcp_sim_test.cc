@@ -13,12 +13,12 @@
 namespace pollux::test {
 namespace {
 
-void run_seeds(Weather weather, std::uint64_t count) {
+void run_seeds(Weather weather, std::uint64_t count, bool ipv6 = false) {
   std::uint64_t octets = 0;
   std::uint64_t flows = 0;
   const auto seeds = seeds_to_run(count);
   for (const std::uint64_t seed : seeds) {
-    Network network(seed, weather);
+    Network network(seed, weather, ipv6);
     if (!network.run()) return;  // the world has said why, and prints its seed and packets
     octets += network.octets();
     flows += network.flows();
@@ -34,6 +34,14 @@ TEST(Simulation, CleanNetworksMoveEveryOctetWithoutARetransmission) {
 
 TEST(Simulation, RandomNetworksMoveEveryOctet) {
   run_seeds(Weather::random, POLLUX_SIM_SEEDS);
+}
+
+TEST(Simulation, CleanIpv6NetworksMoveEveryOctetWithoutARetransmission) {
+  run_seeds(Weather::clean, POLLUX_SIM_SEEDS / 8, true);
+}
+
+TEST(Simulation, RandomIpv6NetworksMoveEveryOctet) {
+  run_seeds(Weather::random, POLLUX_SIM_SEEDS / 4, true);
 }
 
 TEST(Simulation, ASeedReplaysExactly) {

@@ -28,13 +28,14 @@ std::uint32_t get32(FrameView in, std::size_t at) {
   return static_cast<std::uint32_t>(get16(in, at)) << 16 | get16(in, at + 2);
 }
 
-FrameView v4_octets(const IpAddress& a) {
-  return {a.v4_octets(), 4};
+/// 4 or 16 octets.
+FrameView ip_octets(const IpAddress& a) {
+  return a.is_v4() ? FrameView(a.v4_octets(), 4) : FrameView(a.octets());
 }
 
 std::uint32_t pseudo_sum(const LinkIds& ids, std::uint8_t protocol, std::size_t length) {
-  std::uint32_t sum = checksum_add(v4_octets(ids.source));
-  sum = checksum_add(v4_octets(ids.destination), sum);
+  std::uint32_t sum = checksum_add(ip_octets(ids.source));
+  sum = checksum_add(ip_octets(ids.destination), sum);
   return sum + protocol + static_cast<std::uint32_t>(length);
 }
 
@@ -71,7 +72,49 @@ std::uint16_t checksum_of(std::uint32_t sum) {
   return static_cast<std::uint16_t>(~sum);
 }
 
+Frame ipv6_frame(const LinkIds& ids, std::uint8_t protocol, FrameView payload, const Ipv6Header& header) {
+  Frame out;
+  put_ethernet(out, ids.destination_mac, ids.source_mac, 0x86dd);
+  put32(out, 0x60000000u | std::uint32_t{header.traffic_class} << 20);
+  put16(out, header.payload_length.value_or(
+                 static_cast<std::uint16_t>(header.extensions.size() + payload.size())));
+  out.push_back(header.first_header.value_or(protocol));
+  out.push_back(header.hop_limit);
+  put(out, ip_octets(ids.source));
+  put(out, ip_octets(ids.destination));
+  put(out, header.extensions);
+  put(out, payload);
+  return out;
+}
+
+Frame icmpv6_message(const LinkIds& ids, std::uint8_t type, std::uint8_t code, std::uint32_t rest, FrameView body) {
+  Frame message{type, code, 0, 0};
+  put32(message, rest);
+  put(message, body);
+  poke16(message, 2, checksum_of(checksum_add(message, pseudo_sum(ids, proto_icmpv6, message.size()))));
+  return message;
+}
+
+Frame icmpv6_frame(const LinkIds& ids, std::uint8_t type, std::uint8_t code, std::uint32_t rest, FrameView body,
+                   std::uint8_t hop_limit) {
+  return ipv6_frame(ids, proto_icmpv6, icmpv6_message(ids, type, code, rest, body), {.hop_limit = hop_limit});
+}
+
+Frame nd_frame(const LinkIds& ids, std::uint8_t type, std::uint8_t flags, const IpAddress& target,
+               const std::optional<MacAddress>& mac, std::uint8_t hop_limit) {
+  Frame body;
+  put(body, target.octets());
+  if (mac) {
+    body.push_back(type == 135 ? 1 : 2);
+    body.push_back(1);
+    put(body, mac->octets);
+  }
+  return icmpv6_frame(ids, type, 0, std::uint32_t{flags} << 24, body, hop_limit);
+}
+
 Frame ipv4_frame(const LinkIds& ids, std::uint8_t protocol, FrameView payload, const Ipv4Header& header) {
+  if (!ids.source.is_v4())
+    return ipv6_frame(ids, protocol, payload, {.hop_limit = header.ttl, .traffic_class = header.tos});
   const std::size_t header_length = 20 + header.options.size();
   Frame out;
   put_ethernet(out, ids.destination_mac, ids.source_mac, 0x0800);
@@ -83,8 +126,8 @@ Frame ipv4_frame(const LinkIds& ids, std::uint8_t protocol, FrameView payload, c
   out.push_back(header.ttl);
   out.push_back(protocol);
   put16(out, 0);
-  put(out, v4_octets(ids.source));
-  put(out, v4_octets(ids.destination));
+  put(out, ip_octets(ids.source));
+  put(out, ip_octets(ids.destination));
   put(out, header.options);
   const std::uint16_t sum = checksum_of(checksum_add(FrameView(out).subspan(14, header_length)));
   poke16(out, 24, header.bad_checksum ? static_cast<std::uint16_t>(sum ^ 0x0100) : sum);
@@ -102,9 +145,9 @@ Frame arp_frame(const LinkIds& ids, ArpOp op) {
   out.push_back(4);
   put16(out, static_cast<std::uint16_t>(op));
   put(out, ids.source_mac.octets);
-  put(out, v4_octets(ids.source));
+  put(out, ip_octets(ids.source));
   put(out, op == ArpOp::request ? MacAddress{}.octets : ids.destination_mac.octets);
-  put(out, v4_octets(ids.destination));
+  put(out, ip_octets(ids.destination));
   return out;
 }
 
@@ -242,6 +285,46 @@ void decode_icmp(FrameView in, Decoded& out) {
   if (checksum_of(checksum_add(in)) != 0) out.problem = "ICMP checksum";
 }
 
+void decode_icmpv6(FrameView in, Decoded& out) {
+  decode_icmp(in, out);
+  out.kind = Decoded::Kind::icmpv6;
+  if (in.size() < 8) return;
+  out.problem.clear();
+  if (checksum_of(checksum_add(in, pseudo_sum(out.ids, proto_icmpv6, in.size()))) != 0)
+    out.problem = "ICMPv6 checksum";
+  if ((out.icmp_type != 135 && out.icmp_type != 136) || in.size() < 24) return;
+  out.nd_target = IpAddress::v6_from_wire(&in[8]);
+  if (in.size() >= 32) out.nd_mac = mac_at(in, 26);
+}
+
+void decode_transport(FrameView in, std::uint8_t protocol, Decoded& out) {
+  if (protocol == proto_tcp) decode_tcp(in, out);
+  if (protocol == proto_udp) decode_udp(in, out);
+  if (protocol == proto_icmp) decode_icmp(in, out);
+  if (protocol == proto_icmpv6) decode_icmpv6(in, out);
+}
+
+/// Without extension headers, which the stack does not send in front of a transport, save hop-by-hop options (MLD).
+void decode_ipv6(FrameView in, Decoded& out) {
+  if (in.size() < 40 || in[0] >> 4 != 6 || 40u + get16(in, 4) > in.size()) {
+    out.problem = "IPv6 header";
+    return;
+  }
+  out.ip_length = static_cast<std::uint16_t>(40 + get16(in, 4));
+  out.tos = static_cast<std::uint8_t>(get16(in, 0) >> 4);
+  out.ttl = in[7];
+  out.ids.source = IpAddress::v6_from_wire(&in[8]);
+  out.ids.destination = IpAddress::v6_from_wire(&in[24]);
+  std::uint8_t next = in[6];
+  std::size_t at = 40;
+  if (next == 0 && out.ip_length >= 48) {
+    next = in[at];
+    at += 8u * (in[at + 1] + 1u);
+  }
+  out.is_fragment = next == 44;
+  if (at <= out.ip_length) decode_transport(in.subspan(at, out.ip_length - at), next, out);
+}
+
 void decode_arp(FrameView in, Decoded& out) {
   out.kind = Decoded::Kind::arp;
   if (in.size() < 28 || get16(in, 0) != 1 || get16(in, 2) != 0x0800 || in[4] != 6 || in[5] != 4) {
@@ -271,6 +354,7 @@ Decoded decode(FrameView frame) {
     decode_arp(in, out);
     return out;
   }
+  if (type == 0x86dd) decode_ipv6(in, out);
   if (type != 0x0800) return out;
   const std::size_t header = in.empty() ? 0 : static_cast<std::size_t>(in[0] & 0x0f) * 4;
   if (in.size() < 20 || in[0] >> 4 != 4 || header < 20 || header > in.size() || get16(in, 2) > in.size() ||
@@ -285,11 +369,7 @@ Decoded decode(FrameView frame) {
   out.ids.source = IpAddress::v4(get32(in, 12));
   out.ids.destination = IpAddress::v4(get32(in, 16));
   const FrameView payload = in.subspan(header, out.ip_length - header);
-  if (!out.is_fragment) {
-    if (in[9] == proto_tcp) decode_tcp(payload, out);
-    if (in[9] == proto_udp) decode_udp(payload, out);
-    if (in[9] == proto_icmp) decode_icmp(payload, out);
-  }
+  if (!out.is_fragment) decode_transport(payload, in[9], out);
   if (checksum_of(checksum_add(in.first(header))) != 0) out.problem = "IPv4 header checksum";
   return out;
 }
@@ -336,6 +416,11 @@ std::string describe(FrameView frame) {
     case Decoded::Kind::icmp:
       line = format("%s > %s ICMP type %u code %u len %zu", from.c_str(), to.c_str(), d.icmp_type,
                     d.icmp_code, d.payload.size());
+      break;
+    case Decoded::Kind::icmpv6:
+      line = format("%s > %s ICMPv6 type %u code %u len %zu", from.c_str(), to.c_str(), d.icmp_type,
+                    d.icmp_code, d.payload.size());
+      if (!d.nd_target.is_v4()) line += " target " + d.nd_target.to_string();
       break;
     case Decoded::Kind::other:
       line = format("%s > %s other, %zu octets", from.c_str(), to.c_str(), frame.size());

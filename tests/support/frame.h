@@ -19,7 +19,7 @@ using FrameView = std::span<const std::uint8_t>;
 /// TCP control bits as tests write them: peer.sends(SYN | ACK).
 inline constexpr std::uint8_t FIN = 0x01, SYN = 0x02, RST = 0x04, PSH = 0x08, ACK = 0x10, URG = 0x20;
 
-inline constexpr std::uint8_t proto_icmp = 1, proto_tcp = 6, proto_udp = 17;
+inline constexpr std::uint8_t proto_icmp = 1, proto_tcp = 6, proto_udp = 17, proto_icmpv6 = 58;
 
 /// The one's complement sum of RFC 1071 over `bytes`, continuing from `sum`; fold with checksum_of().
 std::uint32_t checksum_add(FrameView bytes, std::uint32_t sum = 0);
@@ -42,8 +42,26 @@ struct Ipv4Header {
   bool bad_checksum = false;
 };
 
-/// Ethernet + IPv4 around `payload`.
+/// Ethernet + IPv4 around `payload`. Over IPv6 addresses all functions here build an IPv6 packet instead: `ttl` is
+/// its hop limit, `tos` its traffic class, and the other fields have no meaning there.
 Frame ipv4_frame(const LinkIds& ids, std::uint8_t protocol, FrameView payload, const Ipv4Header& header = {});
+
+struct Ipv6Header {
+  std::uint8_t hop_limit = 64;
+  std::uint8_t traffic_class = 0;
+  Frame extensions = {};                           ///< as they lie on the wire, between header and payload
+  std::optional<std::uint8_t> first_header = {};   ///< next header of the fixed one; default: the protocol
+  std::optional<std::uint16_t> payload_length = {};  ///< default: the true one
+};
+Frame ipv6_frame(const LinkIds& ids, std::uint8_t protocol, FrameView payload, const Ipv6Header& header = {});
+/// With a right checksum; `rest` is octets 4..7.
+Frame icmpv6_message(const LinkIds& ids, std::uint8_t type, std::uint8_t code, std::uint32_t rest, FrameView body);
+Frame icmpv6_frame(const LinkIds& ids, std::uint8_t type, std::uint8_t code, std::uint32_t rest, FrameView body,
+                   std::uint8_t hop_limit = 64);
+/// A neighbour solicitation (135) or advertisement (136): `flags` is R, S, O from 0x80 down, `mac` the link-layer
+/// address option.
+Frame nd_frame(const LinkIds& ids, std::uint8_t type, std::uint8_t flags, const IpAddress& target,
+               const std::optional<MacAddress>& mac, std::uint8_t hop_limit = 255);
 
 enum class ArpOp : std::uint16_t { request = 1, reply = 2 };
 /// ids.destination_mac is the target hardware address; requests are broadcast.
@@ -72,7 +90,7 @@ Frame icmp_frame(const LinkIds& ids, std::uint8_t type, std::uint8_t code, std::
 
 /// What a frame says, everything in host byte order.
 struct Decoded {
-  enum class Kind : std::uint8_t { arp, tcp, udp, icmp, other };
+  enum class Kind : std::uint8_t { arp, tcp, udp, icmp, icmpv6, other };
 
   Kind kind = Kind::other;
   std::string problem;  ///< empty when lengths and checksums are right
@@ -80,7 +98,7 @@ struct Decoded {
   LinkIds ids;  ///< for ARP: sender and target
   std::uint8_t ttl = 0;
   std::uint8_t tos = 0;
-  std::uint16_t ip_length = 0;  ///< total length
+  std::uint16_t ip_length = 0;  ///< of the packet, its IP header included
   bool is_fragment = false;
   ArpOp arp_op = ArpOp::request;
 
@@ -103,6 +121,8 @@ struct Decoded {
   std::uint8_t icmp_type = 0;
   std::uint8_t icmp_code = 0;
   std::uint32_t icmp_rest = 0;
+  IpAddress nd_target;                   ///< of neighbour discovery messages
+  std::optional<MacAddress> nd_mac = {};  ///< their link-layer address option
 
   bool has(std::uint8_t flag) const { return (flags & flag) != 0; }
   /// Sequence space the segment takes: payload, SYN and FIN.

@@ -31,6 +31,7 @@ std::unique_ptr<Stack> make_stack(const HostOptions& options, MacAddress mac, Pa
   config.address = options.address;
   config.mtu = options.mtu;
   config.offloads = options.offloads;
+  if (options.v6_address.length != 0) config.v6_addresses = {options.v6_address};
   if (auto id = (*stack)->add_interface(config, now); !id) {
     ADD_FAILURE() << "add_interface: " << id.error().text;
     std::abort();
@@ -112,7 +113,10 @@ Frame SimHost::finish_frame(const rte_mbuf& packet) const {
     const std::size_t field = transport + (l4 == RTE_MBUF_F_TX_UDP_CKSUM ? 6u : 16u);
     store(field, 0);
     const auto length = static_cast<std::uint32_t>(frame.size() - transport);
-    std::uint32_t sum = checksum_add(view.subspan(ip + 12, 8)) + frame[ip + 9] + length;
+    const bool v6 = (asked & RTE_MBUF_F_TX_IPV6) != 0;
+    if (v6 == ((asked & RTE_MBUF_F_TX_IPV4) != 0)) world_.fail(name() + ": a checksum of no or both IP versions");
+    std::uint32_t sum = v6 ? checksum_add(view.subspan(ip + 8, 32)) + frame[ip + 6] + length
+                           : checksum_add(view.subspan(ip + 12, 8)) + frame[ip + 9] + length;
     sum = checksum_add(view.subspan(transport), sum);
     store(field, checksum_of(sum));
   }

@@ -22,6 +22,7 @@ struct HostOptions {
   StackOptions stack = {};  ///< secrets and seed are set from the world's seed
   std::optional<SipKey> isn_key = {};
   IpPrefix address = {};  ///< default: 10.0.0.N/24
+  IpPrefix v6_address = {};  ///< length 0: the host does not speak IPv6 (but see World::use_ipv6)
   std::uint16_t mtu = 1500;
   TxOffloads offloads = {};  ///< what the simulated port computes for the stack
   std::uint32_t pool_packets = 65536;
@@ -42,7 +43,10 @@ class SimHost {
   Udp& udp() noexcept { return stack_->udp(); }
   HeapPool& pool() noexcept { return pool_; }
   const Counters& counters() const noexcept { return stack_->counters(); }
-  IpAddress ip() const noexcept { return options_.address.address; }
+  /// The address that tests talk to: of IPv6 where the host has one.
+  IpAddress ip() const noexcept {
+    return options_.v6_address.length != 0 ? options_.v6_address.address : options_.address.address;
+  }
   MacAddress mac() const noexcept { return mac_; }
   const HostOptions& options() const noexcept { return options_; }
 

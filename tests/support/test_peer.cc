@@ -25,8 +25,31 @@ std::string pattern(std::int64_t seq, std::size_t length) {
   return text;
 }
 
+namespace {
+
+/// What ICMPv6 says in place of an ICMPv4 error (RFC 7915 4.2).
+std::pair<std::uint8_t, std::uint8_t> icmpv6_of(std::uint8_t type, std::uint8_t code) {
+  if (type == 11) return {3, code};
+  if (type == 12) return {4, 0};
+  if (type != 3) return {type, code};  // nothing in its place: an unknown error
+  if (code == 4) return {2, 0};
+  if (code == 3) return {1, 4};
+  if (code == 2) return {4, 1};
+  return {1, 0};
+}
+
+/// Another address of the same subnet.
+IpAddress next_to(const IpAddress& address) {
+  if (address.is_v4()) return IpAddress::v4(address.v4_value() + 100);
+  auto octets = address.octets();
+  octets[15] = static_cast<std::uint8_t>(octets[15] + 100);
+  return IpAddress::v6_from_wire(octets.data());
+}
+
+}  // namespace
+
 TestPeer::TestPeer(World& world, SimHost& host)
-    : world_(world), host_(host), address_(IpAddress::v4(host.ip().v4_value() + 100)) {
+    : world_(world), host_(host), address_(next_to(host.ip())) {
   flows_[flow_key_];
   host.on_output([this](Frame frame) { hears(std::move(frame)); });
   world_.run_until(world_.now());
@@ -136,6 +159,12 @@ void TestPeer::sends_icmp_error(std::uint8_t type, std::uint8_t code, std::int64
   quoted.seq = stack_isn() + static_cast<std::uint32_t>(quoted_seq);
   const Frame offender = tcp_frame({host_.mac(), mac_, host_.ip(), address_}, quoted, {});
   note("  > ICMP type " + std::to_string(type) + " code " + std::to_string(code));
+  if (!address_.is_v4()) {
+    const auto [v6_type, v6_code] = icmpv6_of(type, code);
+    // Fragmentation needed has its MTU in 16 bits, packet too big in 32.
+    sends_frame(icmpv6_frame(ids(), v6_type, v6_code, rest, FrameView(offender).subspan(14, 48)));
+    return;
+  }
   // RFC 792: the IP header and the first 8 octets behind it.
   sends_frame(icmp_frame(ids(), type, code, rest, FrameView(offender).subspan(14, 28)));
 }
@@ -147,6 +176,10 @@ void TestPeer::hears(Frame frame) {
   if (d.kind == Decoded::Kind::arp && d.arp_op == ArpOp::request && answers_arp) {
     if (d.ids.source == d.ids.destination) return;  // the stack announces its address
     host_.receive(arp_frame({mac_, host_.mac(), d.ids.destination, host_.ip()}, ArpOp::reply));
+    return;
+  }
+  if (d.kind == Decoded::Kind::icmpv6 && d.icmp_type == 135 && answers_arp) {
+    host_.receive(nd_frame({mac_, host_.mac(), d.nd_target, d.ids.source}, 136, 0x60, d.nd_target, mac_));
     return;
   }
   if (d.kind == Decoded::Kind::tcp) learns(d);

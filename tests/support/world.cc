@@ -9,7 +9,8 @@
 
 namespace pollux::test {
 
-World::World(std::uint64_t seed, TimePoint start) : seed_(seed), now_(start), rng_(seed) {}
+World::World(std::uint64_t seed, TimePoint start)
+    : seed_(seed), now_(start), rng_(seed), ipv6_(std::getenv("POLLUX_IPV6") != nullptr) {}
 
 World::~World() {
   if (!::testing::Test::HasFailure()) return;
@@ -22,6 +23,10 @@ SimHost& World::add_port(HostOptions options) {
   if (options.name.empty()) options.name = "h" + std::to_string(number);
   if (options.address.length == 0)
     options.address = {IpAddress::v4(10, 0, 0, static_cast<std::uint8_t>(number)), 24};
+  if (ipv6_ && options.v6_address.length == 0) {
+    options.v6_address = {IpAddress::v6(0xfd00, 0, 0, 0, 0, 0, 0, static_cast<std::uint16_t>(number)), 64};
+    options.stack.ip.dad_solicitations = 0;  // used at once, as an IPv4 address is
+  }
   options.stack.seed = seed_ * 1000 + number;
   options.stack.secrets.isn_key = options.isn_key.value_or(SipKey{seed_ ^ 0x5eed, number});
   options.stack.secrets.syn_cookie_key = {seed_ ^ 0xc00c1e, number};

@@ -30,6 +30,10 @@ class World {
   Rng& rng() noexcept { return rng_; }
   PacketTrace& trace() noexcept { return trace_; }
 
+  /// Hosts added from now on speak IPv6 too, as fd00::N/64, and talk over it: SimHost::ip() is that address. Also
+  /// switched on by POLLUX_IPV6=1 in the environment.
+  void use_ipv6() noexcept { ipv6_ = true; }
+
   /// A host on the switch; `up` is its cable towards the switch, `down` the way back.
   SimHost& add_host(HostOptions options = {}, LinkOptions up = {}, LinkOptions down = {});
   SimHost& host(std::size_t index) noexcept { return *ports_[index]->host; }
@@ -96,6 +100,7 @@ class World {
   std::uint64_t moments_ = 0;
   std::uint64_t event_limit_ = 50'000'000;
   bool failed_ = false;
+  bool ipv6_ = false;
 };
 
 /// The seeds to run: POLLUX_SEED=S gives just S, POLLUX_SEEDS=N gives 1..N, otherwise 1..default_count.

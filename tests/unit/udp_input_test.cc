@@ -268,7 +268,9 @@ TEST(UdpError, ReachesTheSocketThatSentTheQuotedDatagram) {
     host.bind(8, wrong);
     const QuotedPacket quoted{
         .protocol = 17, .source = our_ip, .destination = peer_ip, .source_port = 7, .destination_port = 4000};
-    EXPECT_EQ(host.udp.icmp_error(quoted, c.type, c.code), DropReason::none);
+    const Frame message = icmp_message(c.type, c.code, 0, {});
+    const IcmpError error{.problem = Icmpv4View::parse(message)->problem(), .quoted = quoted};
+    EXPECT_EQ(host.udp.icmp_error(error), DropReason::none);
     EXPECT_EQ(right.errors, (std::vector<Recorder::Failed>{{peer, c.error}}));
     EXPECT_TRUE(wrong.errors.empty());
   }
@@ -285,7 +287,7 @@ TEST(UdpError, AboutADatagramThatIsNotOursMatchesNothing) {
   QuotedPacket other_address = ours;
   other_address.source = remote_ip;
   for (const QuotedPacket& quoted : {other_port, other_address})
-    EXPECT_EQ(host.udp.icmp_error(quoted, Icmpv4Type::destination_unreachable, 3), DropReason::icmp_no_match);
+    EXPECT_EQ(host.udp.icmp_error({.problem = IcmpProblem::port_unreachable, .quoted = quoted}), DropReason::icmp_no_match);
   EXPECT_TRUE(handler.errors.empty());
 }
 
@@ -295,7 +297,7 @@ TEST(UdpError, IsIgnoredByAHandlerThatDoesNotCare) {
   host.bind(7, handler);
   const QuotedPacket quoted{
       .protocol = 17, .source = our_ip, .destination = peer_ip, .source_port = 7, .destination_port = 4000};
-  EXPECT_EQ(host.udp.icmp_error(quoted, Icmpv4Type::destination_unreachable, 3), DropReason::none);
+  EXPECT_EQ(host.udp.icmp_error({.problem = IcmpProblem::port_unreachable, .quoted = quoted}), DropReason::none);
 }
 
 }  // namespace

@@ -20,7 +20,7 @@ TEST(UdpBind, MistakesAreRefusedWithATextThatNamesThem) {
   EXPECT_NE(foreign.error().text.find("192.0.2.2:8"), std::string::npos) << foreign.error().text;
   const auto v6 = host.udp.bind({.address = *IpAddress::from_string("2001:db8::1"), .port = 8}, handler);
   ASSERT_FALSE(v6.has_value());
-  EXPECT_EQ(v6.error().code, ErrorCode::invalid_argument);
+  EXPECT_EQ(v6.error().code, ErrorCode::address_unavailable);
   host.bind(8, handler);
   const auto full = host.udp.bind({.port = 9}, handler);
   ASSERT_FALSE(full.has_value());
