@@ -51,7 +51,7 @@ DropReason Ip::arp_input(InterfaceId id, ByteView bytes, TimePoint now) noexcept
     }
   }
   if (!port.config.primary) return DropReason::none;  // the primary core answers, and counts
-  if (is_request && for_us) {  // an RFC 5227 probe (sender 0.0.0.0) is answered too
+  if (is_request && for_us) {                         // an RFC 5227 probe (sender 0.0.0.0) is answered too
     counters_.add(Counter::arp_requests_in);
     counters_.add(Counter::arp_replies_out);
     send_arp(port, sender_mac,

@@ -28,8 +28,8 @@ DropReason Ip::icmp_input(RxPacket& message, TimePoint now) noexcept {
       counters_.add(Counter::icmp_in_echos);
       // RFC 1122 3.2.2.6: may be discarded, and is, since answers from a whole subnet are an attack.
       if (message.to_group) return DropReason::icmp_broadcast_echo;
-      return echo_reply(message, static_cast<std::uint8_t>(Icmpv4Type::echo_reply), Counter::icmp_out_echo_reps,
-                        now);
+      return echo_reply(message, static_cast<std::uint8_t>(Icmpv4Type::echo_reply),
+                        Counter::icmp_out_echo_reps, now);
     case Icmpv4Type::destination_unreachable:
       counters_.add(Counter::icmp_in_dest_unreachs);
       [[fallthrough]];
@@ -47,7 +47,8 @@ DropReason Ip::icmp_input(RxPacket& message, TimePoint now) noexcept {
 
 // Turns the request into its reply in place: type and checksum change, id, sequence and data stay.
 // An IPv6 message's pseudo-header stays too, as source and destination only change places.
-DropReason Ip::echo_reply(RxPacket& request, std::uint8_t reply_type, Counter counter, TimePoint now) noexcept {
+DropReason Ip::echo_reply(RxPacket& request, std::uint8_t reply_type, Counter counter,
+                          TimePoint now) noexcept {
   Packet packet = std::move(request.packet);
   std::array<std::uint8_t, Icmpv4View::header_size> header;
   std::memcpy(header.data(), packet.data(), header.size());
@@ -73,14 +74,16 @@ DropReason Ip::echo_reply(RxPacket& request, std::uint8_t reply_type, Counter co
                     .ttl = options_.ttl,
                     .tos = request.tos};
   if (!request.source.is_v4() &&
-      find_next_hop_v6(request.source, request.source.is_link_local() ? interfaces_[request.interface].get() : nullptr,
-                       cache, now) != DropReason::none)
+      find_next_hop_v6(request.source,
+                       request.source.is_link_local() ? interfaces_[request.interface].get() : nullptr, cache,
+                       now) != DropReason::none)
     return DropReason::ip_no_route;
   if (this->send(std::move(packet), send, cache, now) == DropReason::none) counters_.add(counter);
   return DropReason::none;  // send() has counted a drop
 }
 
-// Eight octets for an ICMP header and up to `quoted_max` of the offender from its IP header on; null without an mbuf.
+// Eight octets for an ICMP header and up to `quoted_max` of the offender from its IP header on; null without
+// an mbuf.
 Packet Ip::quote(const RxPacket& offender, std::uint32_t quoted_max) noexcept {
   static_assert(Icmpv4Fields::size == Icmpv6Fields::size);
   const std::uint32_t header_length = offender.ip_header_length;

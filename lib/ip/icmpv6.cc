@@ -31,8 +31,8 @@ DropReason Ip::icmpv6_input(RxPacket& message, TimePoint now) noexcept {
       counters_.add(Counter::icmp6_in_echos);
       // RFC 4443 4.2 lets a host answer a group; as for IPv4, one packet does not get a whole link to answer.
       if (message.to_group) return DropReason::icmp_broadcast_echo;
-      return echo_reply(message, static_cast<std::uint8_t>(Icmpv6Type::echo_reply), Counter::icmp6_out_echo_reps,
-                        now);
+      return echo_reply(message, static_cast<std::uint8_t>(Icmpv6Type::echo_reply),
+                        Counter::icmp6_out_echo_reps, now);
     case Icmpv6Type::destination_unreachable:
       counters_.add(Counter::icmp6_in_dest_unreachs);
       break;
@@ -58,8 +58,8 @@ DropReason Ip::icmpv6_input(RxPacket& message, TimePoint now) noexcept {
 
 void Ip::send_icmpv6_unreachable(const RxPacket& offender, UnreachableCode code, TimePoint now) noexcept {
   if (code == UnreachableCode::protocol) {
-    // RFC 4443 3.4 code 1; the octet that names the transport lies in the last header in front of it, which is the
-    // fixed one where there are no extension headers.
+    // RFC 4443 3.4 code 1; the octet that names the transport lies in the last header in front of it, which
+    // is the fixed one where there are no extension headers.
     constexpr std::uint32_t next_header_at = 6;
     send_icmpv6_error(
         offender,
@@ -77,7 +77,8 @@ void Ip::send_icmpv6_unreachable(const RxPacket& offender, UnreachableCode code,
                     Counter::icmp6_out_dest_unreachs, now);
 }
 
-// The caller has made sure that the offender came from one host, and to a group only where RFC 4443 2.4 (e) allows.
+// The caller has made sure that the offender came from one host, and to a group only where RFC 4443 2.4 (e)
+// allows.
 void Ip::send_icmpv6_error(const RxPacket& offender, Icmpv6Fields fields, Counter counter,
                            TimePoint now) noexcept {
   // RFC 4443 2.4 (e.1): not about an ICMPv6 error. What arrived as ICMPv6 without a type is malformed anyway.
@@ -96,8 +97,8 @@ void Ip::send_icmpv6_error(const RxPacket& offender, Icmpv6Fields fields, Counte
     source = ours->address();
   }
   RouteCache cache;
-  if (const DropReason reason = find_next_hop_v6(offender.source, offender.source.is_link_local() ? &port : nullptr,
-                                                 cache, now);
+  if (const DropReason reason =
+          find_next_hop_v6(offender.source, offender.source.is_link_local() ? &port : nullptr, cache, now);
       reason != DropReason::none) {
     drop(reason);
     return;

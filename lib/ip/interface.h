@@ -24,11 +24,11 @@ struct InterfaceConfig {
   IpPrefix address;          ///< our IPv4 address with its subnet's length, e.g. 192.0.2.2/24
   std::uint16_t mtu = 1500;  ///< octets of IP packet, 576..9000; with IPv6 at least 1280
   TxOffloads offloads = {};
-  /// Announces the addresses, answers for them and defends them. False on a core that shares the addresses with one
-  /// that does, and only learns from what it sees.
+  /// Announces the addresses, answers for them and defends them. False on a core that shares the addresses
+  /// with one that does, and only learns from what it sees.
   bool primary = true;
-  /// Our IPv6 addresses with their subnets' lengths, e.g. 2001:db8::2/64; at most v6_addresses_max - 1. With at
-  /// least one the port also has the link-local address of its MAC; with none it does not speak IPv6.
+  /// Our IPv6 addresses with their subnets' lengths, e.g. 2001:db8::2/64; at most v6_addresses_max - 1. With
+  /// at least one the port also has the link-local address of its MAC; with none it does not speak IPv6.
   std::vector<IpPrefix> v6_addresses = {};
 };
 

@@ -1,5 +1,6 @@
-// The IP layer of one core: link demultiplexing, ARP, neighbour discovery, IPv4 and IPv6 input and output, ICMP,
-// routes. Transports hand it packets; it hands validated packets back to Stack, never calling up itself.
+// The IP layer of one core: link demultiplexing, ARP, neighbour discovery, IPv4 and IPv6 input and output,
+// ICMP, routes. Transports hand it packets; it hands validated packets back to Stack, never calling up
+// itself.
 #pragma once
 
 #include <array>
@@ -34,20 +35,12 @@ struct IpOptions {
   std::uint32_t neighbor_queue_max = 16;     ///< packets kept per unresolved neighbour; then oldest dropped
   Duration arp_retry = Duration::from_s(1);  ///< between requests (ARP) or solicitations (ND) for one address
   std::uint32_t arp_attempts_max = 3;        ///< requests before the neighbour counts as unreachable
-  Duration neighbor_reachable = Duration::from_s(30);   ///< trusted this long after a confirmation
-  Duration neighbor_delay = Duration::from_s(5);        ///< traffic may confirm a stale one before a probe does
+  Duration neighbor_reachable = Duration::from_s(30);  ///< trusted this long after a confirmation
+  Duration neighbor_delay = Duration::from_s(5);  ///< traffic may confirm a stale one before a probe does
   Duration neighbor_stale_max = Duration::from_s(300);  ///< an unused entry is forgotten after this long
   std::uint32_t icmp_errors_per_second = 1000;          ///< ICMP errors sent, RFC 1812 4.3.2.8; 0: none
   std::uint8_t ttl = 64;                                ///< of ICMP and UDP packets; IPv6: the hop limit
   std::uint8_t dad_solicitations = 1;  ///< before an IPv6 address is used, RFC 4862 5.4; 0: used at once
-};
-
-/// An entry of the neighbour table that was learnt or changed on one core, for the others.
-struct LearnedNeighbor {
-  InterfaceId interface = 0;
-  IpAddress address;
-  MacAddress mac;
-  bool confirmed = false;  ///< it answered a request; otherwise it spoke unasked
 };
 
 /// What a transport asks for one packet. Both addresses are of one family.
@@ -73,9 +66,9 @@ class Ip {
   ~Ip();
 
   // --- Set-up ---------------------------------------------------------------------------------------------
-  /// Adds a port with its connected routes and announces its IPv4 address by gratuitous ARP (RFC 5227 2.3). Its
-  /// IPv6 addresses are used once duplicate address detection has found nobody else with them (RFC 4862 5.4).
-  /// Ids count from 0 in the order of the calls. Errors: address not a usable unicast, more than
+  /// Adds a port with its connected routes and announces its IPv4 address by gratuitous ARP (RFC 5227 2.3).
+  /// Its IPv6 addresses are used once duplicate address detection has found nobody else with them (RFC
+  /// 4862 5.4). Ids count from 0 in the order of the calls. Errors: address not a usable unicast, more than
   /// interfaces_max, MTU out of range, address or subnet already present.
   Result<InterfaceId> add_interface(const InterfaceConfig& config, TimePoint now);
   /// Adds a route through `gateway`, which must lie in an interface's subnet ("0.0.0.0/0" and "::/0" are the
@@ -84,11 +77,12 @@ class Ip {
 
   // --- Input ----------------------------------------------------------------------------------------------
   /// Takes one received frame. True: `out` holds a packet for a transport (TCP, UDP, or an ICMP error: then
-  /// protocol is ICMP or ICMPv6 and packet starts at the ICMP header, checksum verified). False: handled here (ARP,
-  /// ND, echo) or dropped and counted.
+  /// protocol is ICMP or ICMPv6 and packet starts at the ICMP header, checksum verified). False: handled here
+  /// (ARP, ND, echo) or dropped and counted.
   [[nodiscard]] bool input(InterfaceId interface, Packet frame, TimePoint now, RxPacket& out) noexcept;
   /// Sends destination unreachable for `offender` (RFC 1122 3.2.2, RFC 4443 2.4: never for broadcasts, ICMP
-  /// errors, fragments; rate limited), or what ICMPv6 has in its place. Consumes nothing: `offender` may be dropped afterwards.
+  /// errors, fragments; rate limited), or what ICMPv6 has in its place. Consumes nothing: `offender` may be
+  /// dropped afterwards.
   void send_unreachable(const RxPacket& offender, UnreachableCode code, TimePoint now) noexcept;
 
   // --- Output ---------------------------------------------------------------------------------------------
@@ -137,15 +131,6 @@ class Ip {
 
   // --- Neighbours -----------------------------------------------------------------------------------------
   NeighborTable& neighbors() noexcept { return neighbors_; }
-  using LearnedHook = void (*)(void* context, const LearnedNeighbor& learned) noexcept;
-  /// Calls `hook` whenever a packet told this core something new about a neighbour (a first MAC, another MAC, a
-  /// confirmation after doubt). From within input(); it must not call back. nullptr: nobody is told.
-  void on_neighbor_learned(LearnedHook hook, void* context) noexcept {
-    learned_hook_ = hook;
-    learned_context_ = context;
-  }
-  /// What another core's hook was told: makes or updates the entry and sends what waits for it.
-  void take_neighbor(const LearnedNeighbor& learned, TimePoint now) noexcept;
   /// The IPv6 addresses of a port with their state, the link-local one first; empty: it does not speak IPv6.
   std::span<const V6Address> v6_addresses(InterfaceId id) const noexcept {
     const Interface& port = *interfaces_[id];
@@ -201,7 +186,8 @@ class Ip {
   bool gather_headers(Packet& frame) noexcept;
 
   // ipv6_input.cc
-  DropReason ipv6_input(InterfaceId id, Packet& frame, bool group_frame, TimePoint now, RxPacket& out) noexcept;
+  DropReason ipv6_input(InterfaceId id, Packet& frame, bool group_frame, TimePoint now,
+                        RxPacket& out) noexcept;
   bool is_local_v6(const IpAddress& address) const noexcept;
   Target classify_v6(const Interface& port, const IpAddress& destination) const noexcept;
 
@@ -213,12 +199,15 @@ class Ip {
   // icmpv6.cc
   DropReason icmpv6_input(RxPacket& packet, TimePoint now) noexcept;
   void send_icmpv6_unreachable(const RxPacket& offender, UnreachableCode code, TimePoint now) noexcept;
-  void send_icmpv6_error(const RxPacket& offender, Icmpv6Fields fields, Counter counter, TimePoint now) noexcept;
+  void send_icmpv6_error(const RxPacket& offender, Icmpv6Fields fields, Counter counter,
+                         TimePoint now) noexcept;
 
   // nd.cc
   DropReason nd_input(const RxPacket& packet, TimePoint now) noexcept;
-  DropReason solicitation_input(const RxPacket& packet, const NeighborMessage& message, TimePoint now) noexcept;
-  DropReason advertisement_input(const RxPacket& packet, const NeighborMessage& message, TimePoint now) noexcept;
+  DropReason solicitation_input(const RxPacket& packet, const NeighborMessage& message,
+                                TimePoint now) noexcept;
+  DropReason advertisement_input(const RxPacket& packet, const NeighborMessage& message,
+                                 TimePoint now) noexcept;
   void apply_advertisement(Neighbor& neighbor, const NeighborMessage& message, TimePoint now) noexcept;
   bool is_looped(const Interface& port, const RxPacket& packet) const noexcept;
   void send_nd(Interface& port, const MacAddress& frame_destination, const IpAddress& source,
@@ -226,7 +215,7 @@ class Ip {
   void solicit(Interface& port, Neighbor& neighbor) noexcept;
   void detect_duplicates(Interface& port, V6Address& address, TimePoint now) noexcept;
   void assign(Interface& port, V6Address& address) noexcept;
-  void give_up(V6Address& address) noexcept;
+  void give_up(const Interface& port, V6Address& address) noexcept;
 
   // arp.cc
   DropReason arp_input(InterfaceId id, ByteView packet, TimePoint now) noexcept;
@@ -236,7 +225,6 @@ class Ip {
 
   // neighbor.cc
   void learn(Neighbor& neighbor, const MacAddress& mac, bool solicited, TimePoint now) noexcept;
-  void tell(const Neighbor& neighbor) noexcept;
   void send_queue(Neighbor& neighbor, TimePoint now) noexcept;
   void query(Neighbor& neighbor, TimePoint now) noexcept;
   void start_delay(Neighbor& neighbor, TimePoint now) noexcept;
@@ -267,8 +255,6 @@ class Ip {
   std::uint32_t route_generation_ = 1;  // before neighbors_, which bumps it
   RouteTable routes_;
   TokenBucket icmp_errors_;
-  LearnedHook learned_hook_ = nullptr;
-  void* learned_context_ = nullptr;
   NeighborTable neighbors_;
 };
 

@@ -10,8 +10,8 @@
 namespace pollux {
 namespace {
 
-// What is brought into the first segment: Ethernet, IP and the longest thing behind it that is read in place, a
-// TCP header or an ICMP error with the headers it quotes.
+// What is brought into the first segment: Ethernet, IP and the longest thing behind it that is read in place,
+// a TCP header or an ICMP error with the headers it quotes.
 constexpr std::uint32_t parsed_octets_max =
     EthernetView::header_size + Ipv6Chain::length_max +
     std::max(TcpView::header_size_max, Icmpv6View::header_size + Ipv6View::header_size + 8);

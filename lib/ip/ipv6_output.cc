@@ -20,8 +20,9 @@ int scope_of(const IpAddress& address) noexcept {
 
 }  // namespace
 
-// RFC 6724 5: rule 1 (the same address), rule 2 (the smallest scope that reaches the destination), rule 8 (the
-// longest matching prefix, at most that of the subnet). The others need deprecated, temporary or home addresses.
+// RFC 6724 5: rule 1 (the same address), rule 2 (the smallest scope that reaches the destination), rule 8
+// (the longest matching prefix, at most that of the subnet). The others need deprecated, temporary or home
+// addresses.
 const V6Address* Ip::source_on(const Interface& port, const IpAddress& destination) const noexcept {
   const int wanted = scope_of(destination);
   const V6Address* best = nullptr;
@@ -32,7 +33,8 @@ const V6Address* Ip::source_on(const Interface& port, const IpAddress& destinati
     if (!candidate.is_assigned()) continue;
     if (candidate.address() == destination) return &candidate;
     const int scope = scope_of(candidate.address());
-    const int prefix = std::min<int>(candidate.address().common_prefix_length(destination), candidate.prefix.length);
+    const int prefix =
+        std::min<int>(candidate.address().common_prefix_length(destination), candidate.prefix.length);
     bool better = best == nullptr;
     if (!better && scope != best_scope)
       better = scope < best_scope ? scope >= wanted : best_scope < wanted;
@@ -57,7 +59,8 @@ const Ip::Interface* Ip::link_of(const IpAddress& link_local) const noexcept {
   return first;
 }
 
-const Ip::Interface* Ip::output_interface_v6(const IpAddress& destination, const Route** route) const noexcept {
+const Ip::Interface* Ip::output_interface_v6(const IpAddress& destination,
+                                             const Route** route) const noexcept {
   *route = nullptr;
   if (destination.is_unspecified() || destination.is_loopback()) return nullptr;
   if (destination.is_link_local()) return link_of(destination);

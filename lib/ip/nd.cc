@@ -12,7 +12,8 @@ constexpr std::uint8_t nd_hop_limit = 255;  // RFC 4861 7.1: no router can have 
 constexpr auto protocol_icmpv6 = static_cast<std::uint8_t>(IpProtocol::icmpv6);
 
 MacAddress frame_source(const RxPacket& packet) noexcept {
-  const std::uint8_t* const frame = packet.packet.data() - packet.ip_header_length - EthernetView::header_size;
+  const std::uint8_t* const frame =
+      packet.packet.data() - packet.ip_header_length - EthernetView::header_size;
   MacAddress mac;
   std::memcpy(mac.octets.data(), frame + 6, mac.octets.size());
   return mac;
@@ -37,7 +38,8 @@ bool Ip::is_looped(const Interface& port, const RxPacket& packet) const noexcept
   return frame_source(packet) == port.config.mac;
 }
 
-DropReason Ip::solicitation_input(const RxPacket& packet, const NeighborMessage& message, TimePoint now) noexcept {
+DropReason Ip::solicitation_input(const RxPacket& packet, const NeighborMessage& message,
+                                  TimePoint now) noexcept {
   Interface& port = *interfaces_[packet.interface];
   const bool is_detection = packet.source.is_unspecified();
   // RFC 4861 7.1.1: who looks for duplicates has no address to be reached at, and asks the group.
@@ -47,30 +49,34 @@ DropReason Ip::solicitation_input(const RxPacket& packet, const NeighborMessage&
   if (ours == nullptr || ours->state == V6AddressState::duplicate) return DropReason::nd_not_for_us;
   if (is_looped(port, packet)) return DropReason::nd_bad_sender;
   if (ours->state == V6AddressState::tentative) {
-    // RFC 4862 5.4.3: another station is about to take the same address; one that asks from an address of its own
-    // is not answered yet.
-    if (is_detection) give_up(*ours);
+    // RFC 4862 5.4.3: another station is about to take the same address; one that asks from an address of its
+    // own is not answered yet.
+    if (is_detection) give_up(port, *ours);
     return DropReason::nd_not_for_us;
   }
+  // RFC 4861 7.2.3: what the sender says of itself makes or updates its entry, to be verified on use.
+  if (message.link_address) {
+    std::uint32_t index = neighbors_.find(port.id, packet.source);
+    if (index == NeighborTable::nil) index = neighbors_.add(port.id, packet.source, port.config.mac);
+    if (index != NeighborTable::nil) learn(neighbors_[index], *message.link_address, false, now);
+  }
+  if (!port.config.primary) return DropReason::none;  // the primary core answers, and counts
   counters_.add(Counter::nd_solicitations_in);
-  NeighborMessage answer{
-      .target = message.target, .link_address = port.config.mac, .solicited = !is_detection, .override_entry = true};
+  const NeighborMessage answer{.target = message.target,
+                               .link_address = port.config.mac,
+                               .solicited = !is_detection,
+                               .override_entry = true};
   if (is_detection) {
     send_nd(port, group_mac(v6_all_nodes), message.target, v6_all_nodes, answer);
     return DropReason::none;
-  }
-  // RFC 4861 7.2.3: what the sender says of itself makes or updates its entry, to be verified on use.
-  std::uint32_t index = neighbors_.find(port.id, packet.source);
-  if (message.link_address) {
-    if (index == NeighborTable::nil) index = neighbors_.add(port.id, packet.source, port.config.mac);
-    if (index != NeighborTable::nil) learn(neighbors_[index], *message.link_address, false, now);
   }
   // A unicast solicitation may leave its sender's MAC out: the frame has it.
   send_nd(port, message.link_address.value_or(frame_source(packet)), message.target, packet.source, answer);
   return DropReason::none;
 }
 
-DropReason Ip::advertisement_input(const RxPacket& packet, const NeighborMessage& message, TimePoint now) noexcept {
+DropReason Ip::advertisement_input(const RxPacket& packet, const NeighborMessage& message,
+                                   TimePoint now) noexcept {
   Interface& port = *interfaces_[packet.interface];
   // RFC 4861 7.1.2: what answers a question is not sent to a group.
   if (packet.to_group && message.solicited) return DropReason::nd_malformed;
@@ -78,8 +84,8 @@ DropReason Ip::advertisement_input(const RxPacket& packet, const NeighborMessage
   if (V6Address* const ours = port.find_v6(message.target)) {
     // RFC 4862 5.4.4: another station has the address.
     if (ours->state == V6AddressState::tentative) {
-      give_up(*ours);
-    } else if (ours->is_assigned()) {
+      give_up(port, *ours);
+    } else if (ours->is_assigned() && port.config.primary) {
       counters_.add(Counter::nd_conflicts);
     }
     return DropReason::nd_bad_sender;
@@ -93,8 +99,8 @@ DropReason Ip::advertisement_input(const RxPacket& packet, const NeighborMessage
   return DropReason::none;
 }
 
-// RFC 4861 7.2.5, in its order; `solicited` counts only where a question is open, so that a forged flag makes no
-// stale entry reachable.
+// RFC 4861 7.2.5, in its order; `solicited` counts only where a question is open, so that a forged flag makes
+// no stale entry reachable.
 void Ip::apply_advertisement(Neighbor& neighbor, const NeighborMessage& message, TimePoint now) noexcept {
   const bool asked = (neighbor.state == NeighborState::incomplete && neighbor.attempts != 0) ||
                      neighbor.state == NeighborState::probe;
@@ -122,7 +128,8 @@ void Ip::send_nd(Interface& port, const MacAddress& frame_destination, const IpA
   }
   const auto length = static_cast<std::uint16_t>(message.emit(out + headers));
   packet.trim_to(headers + length);
-  EthernetFields{.destination = frame_destination, .source = port.config.mac, .type = EtherType::ipv6}.emit(out);
+  EthernetFields{.destination = frame_destination, .source = port.config.mac, .type = EtherType::ipv6}.emit(
+      out);
   Ipv6Fields{.payload_length = length,
              .next_header = protocol_icmpv6,
              .hop_limit = nd_hop_limit,
@@ -155,23 +162,26 @@ void Ip::detect_duplicates(Interface& port, V6Address& address, TimePoint now) n
   }
   ++address.solicitations;
   address.next_at = now + options_.arp_retry;
+  if (!port.config.primary) return;  // answers to the primary core reach every core
   const IpAddress group = address.address().solicited_node();
-  send_nd(port, group_mac(group), v6_unspecified, group, {.is_solicitation = true, .target = address.address()});
+  send_nd(port, group_mac(group), v6_unspecified, group,
+          {.is_solicitation = true, .target = address.address()});
 }
 
 void Ip::assign(Interface& port, V6Address& address) noexcept {
   address.state = V6AddressState::assigned;
   address.next_at = TimePoint::never();
   bump_generation(route_generation_);  // flows may have a better source now
+  if (!port.config.primary) return;
   // RFC 4861 7.2.6: who still has the station that had this address before us hears of the change.
   send_nd(port, group_mac(v6_all_nodes), address.address(), v6_all_nodes,
           {.target = address.address(), .link_address = port.config.mac, .override_entry = true});
 }
 
-void Ip::give_up(V6Address& address) noexcept {
+void Ip::give_up(const Interface& port, V6Address& address) noexcept {
   address.state = V6AddressState::duplicate;
   address.next_at = TimePoint::never();
-  counters_.add(Counter::nd_duplicates);
+  if (port.config.primary) counters_.add(Counter::nd_duplicates);
 }
 
 }  // namespace pollux

@@ -6,42 +6,15 @@
 namespace pollux {
 
 void Ip::learn(Neighbor& neighbor, const MacAddress& mac, bool solicited, TimePoint now) noexcept {
-  const bool changed = neighbor.mac() != mac;  // an unresolved entry's is zero
   if (solicited) {
-    const bool doubted = neighbor.state != NeighborState::reachable;
     neighbor.set_mac(mac);
     set_reachable(neighbor, now);
-    if (changed || doubted) tell(neighbor);
-  } else if (changed) {
+  } else if (neighbor.mac() != mac) {  // an unresolved entry's is zero
     // RFC 4861 7.2.5's rule, for ARP as well: news that nobody asked for are believed, but verified on use.
     neighbor.set_mac(mac);
     neighbors_.enter(neighbor, NeighborState::stale, now + options_.neighbor_stale_max);
-    tell(neighbor);
   }
   send_queue(neighbor, now);
-}
-
-void Ip::tell(const Neighbor& neighbor) noexcept {
-  if (learned_hook_ == nullptr) return;
-  learned_hook_(learned_context_, {.interface = neighbor.interface,
-                                   .address = neighbor.address,
-                                   .mac = neighbor.mac(),
-                                   .confirmed = neighbor.state == NeighborState::reachable});
-}
-
-void Ip::take_neighbor(const LearnedNeighbor& learned, TimePoint now) noexcept {
-  if (learned.interface >= interface_count_ || learned.mac.is_zero() || learned.mac.is_group()) return;
-  std::uint32_t index = neighbors_.find(learned.interface, learned.address);
-  if (index == NeighborTable::nil)
-    index = neighbors_.add(learned.interface, learned.address, interfaces_[learned.interface]->config.mac);
-  if (index == NeighborTable::nil) {
-    drop(DropReason::neighbor_table_full);
-    return;
-  }
-  // What is taken from another core is not told again, or cores would tell each other for ever.
-  const LearnedHook hook = std::exchange(learned_hook_, nullptr);
-  learn(neighbors_[index], learned.mac, learned.confirmed, now);
-  learned_hook_ = hook;
 }
 
 void Ip::send_queue(Neighbor& neighbor, TimePoint now) noexcept {
@@ -52,8 +25,8 @@ void Ip::send_queue(Neighbor& neighbor, TimePoint now) noexcept {
   }
 }
 
-// One more request, to everybody (or the solicited-node group) while the MAC is unknown and to the neighbour alone
-// to verify it (RFC 4861 7.2.2, RFC 1122 2.3.2.1 (2)); at most one per neighbour and arp_retry.
+// One more request, to everybody (or the solicited-node group) while the MAC is unknown and to the neighbour
+// alone to verify it (RFC 4861 7.2.2, RFC 1122 2.3.2.1 (2)); at most one per neighbour and arp_retry.
 void Ip::query(Neighbor& neighbor, TimePoint now) noexcept {
   Interface& port = *interfaces_[neighbor.interface];
   ++neighbor.attempts;
@@ -104,8 +77,8 @@ void Ip::neighbor_expired(Neighbor& neighbor, TimePoint now) noexcept {
         query(neighbor, now);
         return;
       }
-      // RFC 4861 7.3.3, RFC 1122 2.3.2.1 (2): the entry goes; the next packet asks everybody, in case the address
-      // has moved.
+      // RFC 4861 7.3.3, RFC 1122 2.3.2.1 (2): the entry goes; the next packet asks everybody, in case the
+      // address has moved.
       [[fallthrough]];
     case NeighborState::stale:
     case NeighborState::failed:

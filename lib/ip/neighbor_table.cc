@@ -65,8 +65,8 @@ std::uint32_t NeighborTable::add(InterfaceId interface, const IpAddress& address
   Neighbor& neighbor = entries_[index];
   neighbor.interface = interface;
   neighbor.address = address;
-  EthernetFields{.source = source, .type = address.is_v4() ? EtherType::ipv4 : EtherType::ipv6}
-     .emit(neighbor.header.data());
+  EthernetFields{.source = source, .type = address.is_v4() ? EtherType::ipv4 : EtherType::ipv6}.emit(
+      neighbor.header.data());
   list_of(neighbor.state).push_back(neighbor);
   ++incomplete_count_;
   const bool inserted = index_.insert(hash(interface, address), index);

@@ -1,6 +1,6 @@
 // Who sits behind an IP address on a link: one entry per next hop, with the Ethernet header that reaches it
-// ready to copy, its reachability (the states of RFC 4861 7.3.2, for ARP as well), and the packets that wait for
-// an answer. The table keeps entries, ages and queues; lib/ip/neighbor.cc decides and transmits.
+// ready to copy, its reachability (the states of RFC 4861 7.3.2, for ARP as well), and the packets that wait
+// for an answer. The table keeps entries, ages and queues; lib/ip/neighbor.cc decides and transmits.
 #pragma once
 
 #include <array>

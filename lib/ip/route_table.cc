@@ -15,8 +15,8 @@ const Route* RouteTable::find_v6(const IpPrefix& prefix) const noexcept {
 Result<void> RouteTable::add(const IpPrefix& prefix, const IpAddress& gateway, InterfaceId interface) {
   const bool v4 = prefix.address.is_v4();
   if (prefix.length > (v4 ? 32 : 128))
-    return failure(ErrorCode::invalid_argument, "route " + prefix.to_string() +
-                                                    ": expected a prefix length of 0.." + (v4 ? "32" : "128"));
+    return failure(ErrorCode::invalid_argument,
+                   "route " + prefix.to_string() + ": expected a prefix length of 0.." + (v4 ? "32" : "128"));
   std::array<Route, routes_max>& routes = v4 ? routes_ : v6_routes_;
   std::size_t& count = v4 ? count_ : v6_count_;
   if (count == routes_max)

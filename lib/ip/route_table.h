@@ -1,5 +1,5 @@
-// Routes of both families: small arrays kept longest prefix first, so that the first match is the best one. Flows
-// cache what they found (RouteCache), so a lookup is not on the per-packet path.
+// Routes of both families: small arrays kept longest prefix first, so that the first match is the best one.
+// Flows cache what they found (RouteCache), so a lookup is not on the per-packet path.
 #pragma once
 
 #include <array>

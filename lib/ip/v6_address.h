@@ -17,8 +17,8 @@ enum class V6AddressState : std::uint8_t {
 struct V6Address {
   IpPrefix prefix;  ///< the address itself with its subnet's length
   V6AddressState state = V6AddressState::tentative;
-  std::uint8_t solicitations = 0;           ///< of duplicate address detection, sent so far
-  TimePoint next_at = TimePoint::never();   ///< next step of duplicate address detection
+  std::uint8_t solicitations = 0;          ///< of duplicate address detection, sent so far
+  TimePoint next_at = TimePoint::never();  ///< next step of duplicate address detection
 
   const IpAddress& address() const noexcept { return prefix.address; }
   bool is_assigned() const noexcept { return state == V6AddressState::assigned; }

@@ -63,8 +63,8 @@ Result<void> Ip::add_v6_route(const IpPrefix& prefix, const IpAddress& gateway) 
     const auto has = [&](const V6Address& a) { return a.prefix.contains(gateway); };
     if (std::none_of(candidate.v6.begin(), candidate.v6.begin() + candidate.v6_count, has)) continue;
     if (port != nullptr)
-      return failure(ErrorCode::invalid_argument, what + " lies in the subnets of " + port->config.name +
-                                                      " and " + candidate.config.name);
+      return failure(ErrorCode::invalid_argument,
+                     what + " lies in the subnets of " + port->config.name + " and " + candidate.config.name);
     port = &candidate;
   }
   if (port == nullptr) return failure(ErrorCode::no_route, what + " lies in no interface's subnet");

@@ -101,7 +101,8 @@ SendStatus Udp::choose_route(Socket& socket, const IpAddress& remote, const IpAd
   source = socket.address.is_unspecified() ? socket.route_source : socket.address;
   if (source.is_v4() != remote.is_v4()) return SendStatus::no_route;
   if (!local.is_unspecified() && !ip_.is_group(local)) {
-    if (local.is_v4() != remote.is_v4() || !ip_.is_local(local) || (!socket.address.is_unspecified() && local != socket.address))
+    if (local.is_v4() != remote.is_v4() || !ip_.is_local(local) ||
+        (!socket.address.is_unspecified() && local != socket.address))
       return SendStatus::no_route;
     source = local;
   }

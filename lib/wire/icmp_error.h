@@ -18,8 +18,8 @@ enum class IcmpProblem : std::uint8_t {
   other,
 };
 
-/// The start of the packet that an ICMP error quotes: IP header plus at least 8 octets of the transport header.
-/// Its length may exceed what is quoted, and its checksum is not verified.
+/// The start of the packet that an ICMP error quotes: IP header plus at least 8 octets of the transport
+/// header. Its length may exceed what is quoted, and its checksum is not verified.
 struct QuotedPacket {
   std::uint8_t protocol = 0;
   IpAddress source;       // ours

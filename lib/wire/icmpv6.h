@@ -25,8 +25,8 @@ enum class Icmpv6Type : std::uint8_t {
 inline constexpr std::uint8_t icmpv6_port_unreachable = 4;
 inline constexpr std::uint8_t icmpv6_unknown_next_header = 1;
 
-/// A checked ICMPv6 header. The checksum covers the whole (possibly chained) message and a pseudo-header, so the
-/// caller verifies it and passes only checked messages here.
+/// A checked ICMPv6 header. The checksum covers the whole (possibly chained) message and a pseudo-header, so
+/// the caller verifies it and passes only checked messages here.
 class Icmpv6View {
  public:
   static constexpr std::size_t header_size = 8;
@@ -56,8 +56,8 @@ struct Icmpv6Fields {
   std::uint8_t code = 0;
   std::uint32_t rest = 0;
 
-  /// Writes 8 octets with a zero checksum; the caller stores the checksum over the pseudo-header and the whole
-  /// message at offset 2.
+  /// Writes 8 octets with a zero checksum; the caller stores the checksum over the pseudo-header and the
+  /// whole message at offset 2.
   void emit(std::uint8_t* out) const noexcept {
     out[0] = static_cast<std::uint8_t>(type);
     out[1] = code;

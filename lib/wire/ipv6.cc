@@ -50,8 +50,8 @@ struct Header {
 };
 
 DropReason check_routing(const Header& header, Ipv6Chain& chain) noexcept {
-  // RFC 8200 4.4: no routing type is known here (type 0 is refused by RFC 5095); one that has done its work is
-  // skipped.
+  // RFC 8200 4.4: no routing type is known here (type 0 is refused by RFC 5095); one that has done its work
+  // is skipped.
   const std::uint8_t segments_left = header.bytes[3];
   if (segments_left == 0) return DropReason::none;
   chain.problem = Ipv6Chain::Problem{erroneous_field, static_cast<std::uint32_t>(header.at + 2), false};

@@ -29,9 +29,7 @@ class Ipv6View {
   /// ip_bad_source, ip_not_local.
   static Parsed<Ipv6View> parse(ByteView bytes, std::size_t packet_length) noexcept;
 
-  std::uint8_t traffic_class() const noexcept {
-    return static_cast<std::uint8_t>(load_be16(data_) >> 4);
-  }
+  std::uint8_t traffic_class() const noexcept { return static_cast<std::uint8_t>(load_be16(data_) >> 4); }
   std::uint32_t flow_label() const noexcept { return load_be32(data_) & 0xfffff; }
   /// Octets behind the fixed header, extension headers included. 0 would announce a jumbogram (RFC 2675),
   /// which is not supported, or stands for no payload at all.
@@ -48,8 +46,9 @@ class Ipv6View {
 
 /// What the headers between the fixed one and the transport say.
 struct Ipv6Chain {
-  /// Octets of headers, the fixed one included, that a packet may have in front of its transport; RFC 8504 5.3
-  /// lets a host set such limits. Longer chains are ip_extension_limit, as are more than `headers_max`.
+  /// Octets of headers, the fixed one included, that a packet may have in front of its transport; RFC
+  /// 8504 5.3 lets a host set such limits. Longer chains are ip_extension_limit, as are more than
+  /// `headers_max`.
   static constexpr std::size_t length_max = 256;
   static constexpr std::size_t headers_max = 8;
 
@@ -61,7 +60,8 @@ struct Ipv6Chain {
     /// RFC 6946 4: whole in one piece, whatever other fragments have its identification.
     bool is_atomic() const noexcept { return offset == 0 && !more; }
   };
-  /// RFC 4443 3.4: what a parameter problem message says of the packet; sent also to groups if `to_group_too`.
+  /// RFC 4443 3.4: what a parameter problem message says of the packet; sent also to groups if
+  /// `to_group_too`.
   struct Problem {
     std::uint8_t code = 0;
     std::uint32_t pointer = 0;
@@ -78,9 +78,9 @@ struct Ipv6Chain {
   std::optional<Fragment> fragment = std::nullopt;
   std::optional<Problem> problem = std::nullopt;
 
-  /// Walks the extension headers of `packet`, whose first octets `view` was parsed from: `packet` is the first
-  /// contiguous piece, `packet_length` octets of the whole, padding excluded. Stops behind a fragment header
-  /// that is not atomic.
+  /// Walks the extension headers of `packet`, whose first octets `view` was parsed from: `packet` is the
+  /// first contiguous piece, `packet_length` octets of the whole, padding excluded. Stops behind a fragment
+  /// header that is not atomic.
   static Ipv6Chain walk(ByteView packet, std::size_t packet_length, const Ipv6View& view) noexcept {
     // What nearly every packet is.
     const std::uint8_t next = view.next_header();

@@ -3,7 +3,12 @@
 namespace pollux {
 namespace {
 
-enum Option : std::uint8_t { source_link_address = 1, target_link_address = 2, prefix_information = 3, link_mtu = 5 };
+enum Option : std::uint8_t {
+  source_link_address = 1,
+  target_link_address = 2,
+  prefix_information = 3,
+  link_mtu = 5
+};
 constexpr std::size_t option_unit = 8;
 constexpr std::size_t link_option_size = 8;
 
@@ -71,8 +76,9 @@ Parsed<NeighborMessage> NeighborMessage::parse(ByteView message) noexcept {
 std::size_t NeighborMessage::emit(std::uint8_t* out) const noexcept {
   const std::uint32_t flags =
       (router ? 1u << 31 : 0) | (solicited ? 1u << 30 : 0) | (override_entry ? 1u << 29 : 0);
-  Icmpv6Fields{.type = is_solicitation ? Icmpv6Type::neighbor_solicitation : Icmpv6Type::neighbor_advertisement,
-               .rest = is_solicitation ? 0 : flags}
+  Icmpv6Fields{
+      .type = is_solicitation ? Icmpv6Type::neighbor_solicitation : Icmpv6Type::neighbor_advertisement,
+      .rest = is_solicitation ? 0 : flags}
       .emit(out);
   std::memcpy(out + 8, target.octets().data(), 16);
   if (!link_address) return 24;
@@ -87,7 +93,8 @@ Parsed<RouterAdvertisement> RouterAdvertisement::parse(ByteView message) noexcep
   parsed.hop_limit = message[4];
   parsed.router_lifetime_s = load_be16(&message[6]);
   const bool ok = for_each_option(message.subspan(size_min), [&](std::uint8_t type, ByteView option) {
-    if (type == source_link_address && option.size() == link_option_size) parsed.link_address = mac_of(option);
+    if (type == source_link_address && option.size() == link_option_size)
+      parsed.link_address = mac_of(option);
     if (type == link_mtu && option.size() == option_unit) parsed.mtu = load_be32(&option[4]);
     if (type != prefix_information || parsed.prefix_count == prefixes_max) return;
     if (const auto prefix = prefix_of(option)) parsed.prefixes[parsed.prefix_count++] = *prefix;

@@ -7,8 +7,8 @@
 
 namespace pollux {
 
-/// A checked neighbour solicitation or advertisement (RFC 4861 7.1.1, 7.1.2 as far as the octets tell: code 0,
-/// length, options of length > 0, a target that is no group). Hop limit and addresses are the caller's.
+/// A checked neighbour solicitation or advertisement (RFC 4861 7.1.1, 7.1.2 as far as the octets tell: code
+/// 0, length, options of length > 0, a target that is no group). Hop limit and addresses are the caller's.
 struct NeighborMessage {
   bool is_solicitation = false;
   IpAddress target;

@@ -40,6 +40,7 @@ StackOptions small_stack(std::uint8_t shape) {
   options.tcp.conn.keepalive_interval = 1_s;
   options.tcp.conn.keepalive_count = 3;
   if ((shape & short_user_timeout) != 0) options.tcp.conn.user_timeout = 5_s;
+  options.ip.dad_solicitations = 0;
   options.ip.neighbors_max = 8;
   options.ip.neighbor_queue_max = 4;
   options.tcp.conn.receive_buffer = 16 * 1024;
@@ -61,10 +62,12 @@ class World {
                                               .mac = fuzz::StackPeer::to_stack.destination_mac,
                                               .address = {fuzz::StackPeer::to_stack.destination, 24},
                                               .mtu = fuzz::StackPeer::mtu,
-                                              .offloads = {.multi_segment = (shape & one_mbuf_a_frame) == 0}},
+                                              .offloads = {.multi_segment = (shape & one_mbuf_a_frame) == 0},
+                                              .v6_addresses = {{fuzz::StackPeer::to_stack_v6.destination, 64}}},
                                              now_);
     FUZZ_REQUIRE(added.has_value());
     FUZZ_REQUIRE(stack_->add_route({IpAddress(), 0}, fuzz::StackPeer::to_stack.source).has_value());
+    FUZZ_REQUIRE(stack_->add_route({v6_unspecified, 0}, fuzz::StackPeer::to_stack_v6.source).has_value());
     for (const std::uint16_t port : {7, 9}) {
       listen(port);
       bind(port);
@@ -123,6 +126,7 @@ class World {
     const std::uint8_t op = in.u8();
     const bool in_pieces = (op & 0x40) != 0;
     const bool same_burst = (op & 0x80) != 0;
+    peer_.use_v6((op & 0x20) != 0);
     switch (op & 0x0f) {
       case 0:
         receive(peer_.udp_datagram(in), in_pieces, in);

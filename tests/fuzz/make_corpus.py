@@ -30,6 +30,19 @@ def ipv4(payload: bytes = b"", protocol: int = 6, options: bytes = b"", fragment
     return header[:10] + struct.pack("!H", checksum(header)) + header[12:] + payload
 
 
+PEER6 = bytes.fromhex("20010db8000000000000000000000001")
+OURS6 = bytes.fromhex("20010db8000000000000000000000002")
+
+
+def ipv6(payload: bytes = b"", next_header: int = 6, length: int | None = None) -> bytes:
+    return struct.pack("!IHBB", 6 << 28, len(payload) if length is None else length, next_header, 64) + PEER6 + OURS6 \
+        + payload
+
+
+def nd(kind: int, target: bytes, flags: int = 0) -> bytes:
+    return bytes([kind, 0, 0, 0, flags, 0, 0, 0]) + target + bytes([1 if kind == 135 else 2, 1]) + PEER_MAC
+
+
 def arp(operation: int) -> bytes:
     return struct.pack("!HHBBH6s4s6s4s", 1, 0x0800, 6, 4, operation, PEER_MAC, PEER, OUR_MAC, OURS)
 
@@ -87,6 +100,30 @@ def header_corpora() -> dict[str, dict[str, bytes]]:
             "quote_cut_short": bytes([3, 1, 0, 0, 0, 0, 0, 0]) + quoted[:-1],
             "quote_of_a_fragment": bytes([3, 1, 0, 0, 0, 0, 0, 0]) + ipv4(bytes(8), fragment=0x0002),
         },
+        # One octet in front: see fuzz_ipv6.cc.
+        "fuzz_ipv6": {
+            "plain": b"\x00" + ipv6(bytes(8)),
+            "in_later_pieces": b"\xe0" + ipv6(bytes(80)),
+            "padded": b"\x00" + ipv6(bytes(8)) + bytes(6),
+            "chain": b"\x00" + ipv6(bytes([60, 0, 1, 4, 0, 0, 0, 0, 43, 0, 1, 4, 0, 0, 0, 0, 6, 0, 4, 0, 0, 0, 0, 0])
+                                    + bytes(20), 0),
+            "unknown_option": b"\x00" + ipv6(bytes([6, 0, 0x81, 4, 0, 0, 0, 0]) + bytes(20), 60),
+            "fragment": b"\x00" + ipv6(bytes([17, 0, 5, 0xA9, 0, 0, 0, 1]) + bytes(20), 44),
+            "atomic_fragment": b"\x00" + ipv6(bytes([60, 0, 0, 0, 0, 0, 0, 1, 17, 0, 1, 4, 0, 0, 0, 0]) + bytes(8), 44),
+            "many": b"\x00" + ipv6(bytes([60, 0, 1, 4, 0, 0, 0, 0]) * 9, 60),
+            "lying": b"\x00" + ipv6(bytes(8), length=65535),
+        },
+        "fuzz_icmpv6": {
+            "echo": bytes([128, 0, 0, 0, 0x12, 0x34, 0, 1]) + b"abcdefgh",
+            "packet_too_big": bytes([2, 0, 0, 0, 0, 0, 5, 0]) + ipv6(bytes(20)),
+            "quote_behind_options": bytes([1, 4, 0, 0, 0, 0, 0, 0]) + ipv6(bytes([17, 0, 1, 4, 0, 0, 0, 0]) + bytes(8), 60),
+            "quote_cut_short": bytes([1, 4, 0, 0, 0, 0, 0, 0]) + ipv6(bytes(7), length=100),
+            "solicitation": nd(135, OURS6),
+            "advertisement": nd(136, PEER6, 0x60),
+            "option_without_length": nd(136, PEER6)[:25] + bytes(7),
+            "router": bytes([134, 0, 0, 0, 64, 0, 7, 8]) + bytes(8) + bytes([1, 1]) + PEER_MAC
+            + bytes([3, 4, 64, 0xC0, 0, 0, 14, 16, 0, 0, 7, 8, 0, 0, 0, 0]) + PEER6 + bytes([5, 1, 0, 0, 0, 0, 5, 0xDC]),
+        },
         "fuzz_tcp": {
             "bare_ack": tcp(),
             "syn": tcp(MSS + SACK_PERMITTED + STAMP + SCALE, flags=0x02),
@@ -135,6 +172,7 @@ def stack_corpus() -> dict[str, bytes]:
     """Sequences of steps as fuzz_stack.cc reads them; the first octet is the way it ends."""
     silence, abort = b"\0", b"\1"
     shake = segment(NEW_TO_7, SYN, shape=2) + segment(FLOW_0, ACK)
+    shake6 = segment(NEW_TO_7, SYN, shape=2, op=0x2A) + segment(FLOW_0, ACK)
     keep = set_up(0, 1)
     seeds = {
         "echo": shake + segment(FLOW_0, ACK | PSH, 100) + wait(26) + segment(FLOW_0, ACK),
@@ -176,6 +214,14 @@ def stack_corpus() -> dict[str, bytes]:
         "fragment": bytes([4, 4, 17, 0x20, 0, 8]) + bytes(8),
         "options_and_source_route": bytes([4, 8, 17, 2, 131, 7, 4, 192, 0, 2, 9, 0, 8]) + bytes(8),
         "raw": bytes([5, 14]) + bytes(14),
+        "v6_echo": shake6 + segment(FLOW_0, ACK | PSH, 100) + wait(26) + segment(FLOW_0, ACK | FIN),
+        "v6_both_families": shake6 + segment(NEW_TO_7, SYN, shape=2) + segment(1, ACK) + segment(1, ACK | PSH, 50),
+        "v6_udp_and_echo_request": bytes([0x20, 0, 5]) + b"hello" + bytes([0x21, 0, 1, 0, 2, 8]) + b"abcdefgh",
+        "v6_too_big": shake6 + application(0, 0, 200) + bytes([0x22, 0, 2, 0, 5, 0, 0, 0]),
+        "v6_neighbours": bytes([0x23, 8, 0]) + bytes([0x23, 1, 0x60]) + bytes([0x23, 0x22, 9, 3, 77, 0]),
+        "v6_active_open": set_up(1, 0x40) + segment(FLOW_0, SYN | ACK, shape=2) + application(0, 0, 200)
+        + segment(FLOW_0, ACK | PSH, 30),
+        "v6_extensions": bytes([0x24, 17, 64, 8, 17, 0, 1, 4, 0, 0, 0, 0, 60, 8]) + bytes(8),
     }
     return {name: (abort if i % 2 else silence) + steps for i, (name, steps) in enumerate(seeds.items())}
 

@@ -16,10 +16,13 @@ constexpr std::uint64_t position_known = 0x100;  // in a connection's user data,
 }  // namespace
 
 void StackApps::connect(std::uint8_t choice) {
-  const IpAddress remote =
-      (choice & 0x80) != 0 ? IpAddress::v4(198, 51, 100, choice) : StackPeer::to_stack.source;
-  const auto conn =
-      stack_.tcp().connect({.remote = {remote, static_cast<std::uint16_t>(50000 + (choice & 3))}}, *this);
+  const bool v6 = (choice & 0x40) != 0;
+  const IpAddress near = v6 ? StackPeer::to_stack_v6.source : StackPeer::to_stack.source;
+  const IpAddress far =
+      v6 ? IpAddress::v6(0x2001, 0xdb8, 1, 0, 0, 0, 0, choice) : IpAddress::v4(198, 51, 100, choice);
+  const int port = (v6 ? StackPeer::v6_ports + 100 : 50000) + (choice & 3);
+  const auto conn = stack_.tcp().connect(
+      {.remote = {(choice & 0x80) != 0 ? far : near, static_cast<std::uint16_t>(port)}}, *this);
   if (conn) remember(*conn);
 }
 

@@ -15,6 +15,13 @@ const MacAddress peer_mac{{0x02, 0, 0, 0, 0, 0x0b}};
 const IpAddress stack_ip = IpAddress::v4(192, 0, 2, 2);
 const IpAddress peer_ip = IpAddress::v4(192, 0, 2, 1);
 
+const IpAddress stack_v6 = IpAddress::v6(0x2001, 0xdb8, 0, 0, 0, 0, 0, 2);
+const IpAddress peer_v6 = IpAddress::v6(0x2001, 0xdb8, 0, 0, 0, 0, 0, 1);
+
+/// The peer's ports tell the family of a flow.
+constexpr std::uint16_t v6_ports = StackPeer::v6_ports;
+bool is_v6(std::uint16_t remote_port) noexcept { return remote_port / 1000 == v6_ports / 1000; }
+
 /// Nothing, a few octets, some segments, or far away.
 std::uint32_t offset(std::uint8_t choice) noexcept {
   const int n = static_cast<std::int8_t>(choice);
@@ -68,6 +75,9 @@ std::vector<std::uint8_t> options(Reader& in, std::uint8_t kind, const Flow& flo
 const test::LinkIds StackPeer::to_stack{
     .source_mac = peer_mac, .destination_mac = stack_mac, .source = peer_ip, .destination = stack_ip};
 
+const test::LinkIds StackPeer::to_stack_v6{
+    .source_mac = peer_mac, .destination_mac = stack_mac, .source = peer_v6, .destination = stack_v6};
+
 void SentStreams::append(std::uint16_t local_port, std::uint16_t remote_port, std::uint64_t connection,
                          std::span<const std::uint8_t> octets) {
   Stream& stream = streams_[{local_port, remote_port}];
@@ -96,7 +106,7 @@ Flow& StackPeer::flow(std::uint16_t local_port, std::uint16_t remote_port) {
 Flow& StackPeer::choose_flow(std::uint8_t selector) {
   if (selector < 128 && !flows_.empty()) return flows_[selector % flows_.size()];
   constexpr std::uint16_t ports[] = {7, 9, 7, 81};  // nobody listens on 81
-  return flow(ports[selector & 3], static_cast<std::uint16_t>(40000 + (selector >> 2 & 7)));
+  return flow(ports[selector & 3], static_cast<std::uint16_t>((v6_ ? v6_ports : 40000) + (selector >> 2 & 7)));
 }
 
 void StackPeer::observe(test::FrameView frame) {
@@ -105,6 +115,8 @@ void StackPeer::observe(test::FrameView frame) {
   POLLUX_CHECK(d.problem.empty(), "the stack sent: %s (%s)", test::describe(frame).c_str(),
                d.problem.c_str());
   if (d.kind == Decoded::Kind::tcp) observe_tcp(d);
+  if (d.kind == Decoded::Kind::icmpv6 && d.icmp_type == 135 && d.nd_target == peer_v6)
+    answers_.push_back(test::nd_frame(to_stack_v6, 136, 0x60, peer_v6, peer_mac));
   if (d.kind == Decoded::Kind::arp && d.arp_op == test::ArpOp::request && d.ids.destination == peer_ip)
     answers_.push_back(test::arp_frame(to_stack, test::ArpOp::reply));
 }
@@ -146,20 +158,21 @@ Frame StackPeer::tcp_segment(Reader& in) {
   std::size_t length = in.u8();
   if ((shape & 0x80) != 0) length = std::min<std::size_t>(length * 8, 1460 - header.options.size());
   const std::uint32_t first = header.seq + ((header.flags & test::SYN) != 0 ? 1 : 0);
-  return test::tcp_frame(to_stack, header, pattern(first, length));
+  return test::tcp_frame(is_v6(f.remote_port) ? to_stack_v6 : to_stack, header, pattern(first, length));
 }
 
 Frame StackPeer::udp_datagram(Reader& in) {
   constexpr std::uint16_t ports[] = {7, 9, 53, 0};
   const std::uint8_t choice = in.u8();
   const auto source_port = static_cast<std::uint16_t>(40000 + (choice >> 2 & 3));
-  return test::udp_frame(to_stack, source_port, ports[choice & 3], in.bytes(in.u8()),
+  return test::udp_frame(ids(), source_port, ports[choice & 3], in.bytes(in.u8()),
                          (choice & 0xf0) == 0xf0);
 }
 
 Frame StackPeer::icmp_echo(Reader& in) {
   const std::uint32_t rest = in.u32();
-  return test::icmp_frame(to_stack, 8, 0, rest, in.bytes(in.u8()));
+  return v6_ ? test::icmpv6_frame(ids(), 128, 0, rest, in.bytes(in.u8()))
+             : test::icmp_frame(ids(), 8, 0, rest, in.bytes(in.u8()));
 }
 
 Frame StackPeer::icmp_error(Reader& in) {
@@ -168,8 +181,11 @@ Frame StackPeer::icmp_error(Reader& in) {
   const std::uint8_t code = in.u8();
   const std::uint32_t rest = in.u16();
   const std::uint8_t how = in.u8();
-  const test::LinkIds from_stack{
-      .source_mac = stack_mac, .destination_mac = peer_mac, .source = stack_ip, .destination = peer_ip};
+  const bool v6 = is_v6(f.remote_port);
+  const test::LinkIds from_stack{.source_mac = stack_mac,
+                                 .destination_mac = peer_mac,
+                                 .source = v6 ? stack_v6 : stack_ip,
+                                 .destination = v6 ? peer_v6 : peer_ip};
   const Frame quoted = (how & 1) != 0 ? test::udp_frame(from_stack, 7, f.remote_port, {})
                                       : test::tcp_frame(from_stack,
                                                         {.source_port = f.local_port,
@@ -177,11 +193,29 @@ Frame StackPeer::icmp_error(Reader& in) {
                                                          .seq = f.next - 1 + offset(in.u8()),
                                                          .flags = test::ACK},
                                                         {});
-  const std::size_t cut = std::min<std::size_t>(quoted.size() - 14, std::size_t{20} + 8 + (how >> 1));
+  const std::size_t cut = std::min<std::size_t>(quoted.size() - 14, std::size_t{v6 ? 40u : 20u} + 8 + (how >> 1));
+  if (v6) return test::icmpv6_frame(to_stack_v6, type, code, rest, test::FrameView(quoted).subspan(14, cut));
   return test::icmp_frame(to_stack, type, code, rest, test::FrameView(quoted).subspan(14, cut));
 }
 
+Frame StackPeer::neighbor_discovery(Reader& in) {
+  const std::uint8_t how = in.u8();
+  test::LinkIds ids = to_stack_v6;
+  IpAddress target = (how & 1) != 0 ? peer_v6 : stack_v6;
+  if ((how & 2) != 0) ids.source = IpAddress::v6(0x2001, 0xdb8, 0, 0, 0, 0, 0, in.u8());
+  if ((how & 4) != 0) ids.source = v6_unspecified;
+  if ((how & 8) != 0) ids.destination = target.solicited_node();
+  if ((how & 16) != 0) target = IpAddress::v6(0x2001, 0xdb8, 0, 0, 0, 0, 0, in.u8());
+  MacAddress mac = peer_mac;
+  if ((how & 32) != 0) mac.octets[in.u8() % 6] = in.u8();
+  if (ids.destination.is_multicast()) ids.destination_mac = group_mac(ids.destination);
+  const auto type = static_cast<std::uint8_t>((how & 1) != 0 ? 136 : 135);
+  return test::nd_frame(ids, type, in.u8(), target, (how & 64) != 0 ? std::nullopt : std::optional(mac),
+                        (how & 128) != 0 ? in.u8() : 255);
+}
+
 Frame StackPeer::arp(Reader& in) {
+  if (v6_) return neighbor_discovery(in);
   const std::uint8_t how = in.u8();
   test::LinkIds ids = to_stack;
   if ((how & 2) != 0) ids.source = IpAddress::v4(192, 0, 2, in.u8());
@@ -193,7 +227,14 @@ Frame StackPeer::arp(Reader& in) {
 Frame StackPeer::ip_packet(Reader& in) {
   const std::uint8_t how = in.u8();
   const std::uint8_t protocol = in.u8();
-  if (protocol == test::proto_tcp) note_forgery();
+  if (protocol == test::proto_tcp || v6_) note_forgery();  // an extension header may lead to TCP
+  if (v6_) {
+    test::Ipv6Header header{.hop_limit = in.u8()};
+    const auto octets = in.bytes(in.u8());
+    header.extensions.assign(octets.begin(), octets.end());
+    header.first_header = in.u8();
+    return test::ipv6_frame(to_stack_v6, protocol, in.bytes(in.u8()), header);
+  }
   test::LinkIds ids = to_stack;
   if ((how & 1) != 0) ids.source = IpAddress::v4(in.u32());
   if ((how & 2) != 0) ids.destination = IpAddress::v4(in.u32());

@@ -48,8 +48,10 @@ class StackPeer {
  public:
   static constexpr std::uint16_t mtu = 1500;
   static constexpr std::size_t flows_max = 16;
+  static constexpr std::uint16_t v6_ports = 45000;  ///< the peer's ports of flows over IPv6: this and 999 more
 
   static const test::LinkIds to_stack;
+  static const test::LinkIds to_stack_v6;
   /// The octet that the peer sends at sequence number `seq`: what arrives at an application counts up by one.
   static std::uint8_t payload_octet(std::uint32_t seq) noexcept { return static_cast<std::uint8_t>(seq); }
 
@@ -60,12 +62,15 @@ class StackPeer {
 
   SentStreams& sent_streams() noexcept { return sent_; }
 
+  /// What follows goes over IPv6, as do new flows; a flow keeps its family.
+  void use_v6(bool v6) noexcept { v6_ = v6; }
   test::Frame tcp_segment(Reader& in);
   test::Frame udp_datagram(Reader& in);
   test::Frame icmp_echo(Reader& in);
   test::Frame icmp_error(Reader& in);
+  /// ARP, or neighbour discovery.
   test::Frame arp(Reader& in);
-  /// Right Ethernet and IPv4 headers around whatever the input says.
+  /// Right Ethernet and IP headers around whatever the input says.
   test::Frame ip_packet(Reader& in);
 
   /// True once a frame was made whose TCP payload need not follow payload_octet().
@@ -73,6 +78,8 @@ class StackPeer {
   void note_forgery() noexcept { forged_ = true; }
 
  private:
+  const test::LinkIds& ids() const noexcept { return v6_ ? to_stack_v6 : to_stack; }
+  test::Frame neighbor_discovery(Reader& in);
   Flow& flow(std::uint16_t local_port, std::uint16_t remote_port);
   Flow& choose_flow(std::uint8_t selector);
   void observe_tcp(const test::Decoded& segment);
@@ -83,6 +90,7 @@ class StackPeer {
   std::vector<test::Frame> answers_;
   std::uint32_t ts_clock_ = 1;
   bool forged_ = false;
+  bool v6_ = false;
 };
 
 }  // namespace pollux::fuzz

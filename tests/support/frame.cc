@@ -87,7 +87,8 @@ Frame ipv6_frame(const LinkIds& ids, std::uint8_t protocol, FrameView payload, c
   return out;
 }
 
-Frame icmpv6_message(const LinkIds& ids, std::uint8_t type, std::uint8_t code, std::uint32_t rest, FrameView body) {
+Frame icmpv6_message(const LinkIds& ids, std::uint8_t type, std::uint8_t code, std::uint32_t rest,
+                     FrameView body) {
   Frame message{type, code, 0, 0};
   put32(message, rest);
   put(message, body);
@@ -95,8 +96,8 @@ Frame icmpv6_message(const LinkIds& ids, std::uint8_t type, std::uint8_t code, s
   return message;
 }
 
-Frame icmpv6_frame(const LinkIds& ids, std::uint8_t type, std::uint8_t code, std::uint32_t rest, FrameView body,
-                   std::uint8_t hop_limit) {
+Frame icmpv6_frame(const LinkIds& ids, std::uint8_t type, std::uint8_t code, std::uint32_t rest,
+                   FrameView body, std::uint8_t hop_limit) {
   return ipv6_frame(ids, proto_icmpv6, icmpv6_message(ids, type, code, rest, body), {.hop_limit = hop_limit});
 }
 
@@ -304,7 +305,8 @@ void decode_transport(FrameView in, std::uint8_t protocol, Decoded& out) {
   if (protocol == proto_icmpv6) decode_icmpv6(in, out);
 }
 
-/// Without extension headers, which the stack does not send in front of a transport, save hop-by-hop options (MLD).
+/// Without extension headers, which the stack does not send in front of a transport, save hop-by-hop options
+/// (MLD).
 void decode_ipv6(FrameView in, Decoded& out) {
   if (in.size() < 40 || in[0] >> 4 != 6 || 40u + get16(in, 4) > in.size()) {
     out.problem = "IPv6 header";

@@ -42,24 +42,25 @@ struct Ipv4Header {
   bool bad_checksum = false;
 };
 
-/// Ethernet + IPv4 around `payload`. Over IPv6 addresses all functions here build an IPv6 packet instead: `ttl` is
-/// its hop limit, `tos` its traffic class, and the other fields have no meaning there.
+/// Ethernet + IPv4 around `payload`. Over IPv6 addresses all functions here build an IPv6 packet instead:
+/// `ttl` is its hop limit, `tos` its traffic class, and the other fields have no meaning there.
 Frame ipv4_frame(const LinkIds& ids, std::uint8_t protocol, FrameView payload, const Ipv4Header& header = {});
 
 struct Ipv6Header {
   std::uint8_t hop_limit = 64;
   std::uint8_t traffic_class = 0;
-  Frame extensions = {};                           ///< as they lie on the wire, between header and payload
-  std::optional<std::uint8_t> first_header = {};   ///< next header of the fixed one; default: the protocol
+  Frame extensions = {};                             ///< as they lie on the wire, between header and payload
+  std::optional<std::uint8_t> first_header = {};     ///< next header of the fixed one; default: the protocol
   std::optional<std::uint16_t> payload_length = {};  ///< default: the true one
 };
 Frame ipv6_frame(const LinkIds& ids, std::uint8_t protocol, FrameView payload, const Ipv6Header& header = {});
 /// With a right checksum; `rest` is octets 4..7.
-Frame icmpv6_message(const LinkIds& ids, std::uint8_t type, std::uint8_t code, std::uint32_t rest, FrameView body);
-Frame icmpv6_frame(const LinkIds& ids, std::uint8_t type, std::uint8_t code, std::uint32_t rest, FrameView body,
-                   std::uint8_t hop_limit = 64);
-/// A neighbour solicitation (135) or advertisement (136): `flags` is R, S, O from 0x80 down, `mac` the link-layer
-/// address option.
+Frame icmpv6_message(const LinkIds& ids, std::uint8_t type, std::uint8_t code, std::uint32_t rest,
+                     FrameView body);
+Frame icmpv6_frame(const LinkIds& ids, std::uint8_t type, std::uint8_t code, std::uint32_t rest,
+                   FrameView body, std::uint8_t hop_limit = 64);
+/// A neighbour solicitation (135) or advertisement (136): `flags` is R, S, O from 0x80 down, `mac` the
+/// link-layer address option.
 Frame nd_frame(const LinkIds& ids, std::uint8_t type, std::uint8_t flags, const IpAddress& target,
                const std::optional<MacAddress>& mac, std::uint8_t hop_limit = 255);
 
@@ -121,7 +122,7 @@ struct Decoded {
   std::uint8_t icmp_type = 0;
   std::uint8_t icmp_code = 0;
   std::uint32_t icmp_rest = 0;
-  IpAddress nd_target;                   ///< of neighbour discovery messages
+  IpAddress nd_target;                    ///< of neighbour discovery messages
   std::optional<MacAddress> nd_mac = {};  ///< their link-layer address option
 
   bool has(std::uint8_t flag) const { return (flags & flag) != 0; }

@@ -1,4 +1,5 @@
-// Neighbour discovery (RFC 4861 7), duplicate address detection (RFC 4862 5.4) and the states they share with ARP.
+// Neighbour discovery (RFC 4861 7), duplicate address detection (RFC 4862 5.4) and the states they share with
+// ARP.
 #include "ip_v6_host.h"
 
 namespace pollux::test {
@@ -166,8 +167,10 @@ TEST(Solicitation, BadOnesAreDroppedByName) {
   for (const Row& row : std::initializer_list<Row>{
            {"through a router", nd_frame(group, 135, 0, our_v6, peer_mac, 254), DropReason::nd_hop_limit},
            {"for somebody else", nd_frame(group, 135, 0, router_v6, peer_mac), DropReason::nd_not_for_us},
-           {"a group's MAC", nd_frame(group, 135, 0, our_v6, MacAddress::broadcast()), DropReason::nd_bad_sender},
-           {"from nobody with a MAC", solicitation(v6_unspecified, our_v6, peer_mac), DropReason::nd_malformed},
+           {"a group's MAC", nd_frame(group, 135, 0, our_v6, MacAddress::broadcast()),
+            DropReason::nd_bad_sender},
+           {"from nobody with a MAC", solicitation(v6_unspecified, our_v6, peer_mac),
+            DropReason::nd_malformed},
            {"from nobody to our unicast address",
             nd_frame(v6_ids(v6_unspecified, our_v6), 135, 0, our_v6, std::nullopt), DropReason::nd_malformed},
            {"a group as target", nd_frame(group, 135, 0, v6_all_nodes, peer_mac), DropReason::nd_malformed},
@@ -279,7 +282,8 @@ TEST(Advertisement, ChangesAnEntryAsTheTableSays) {
     MacAddress mac_then;
   };
   for (const Row& row : std::initializer_list<Row>{
-           {"another MAC without override doubts a reachable one", 0, other_mac, NeighborState::stale, peer_mac},
+           {"another MAC without override doubts a reachable one", 0, other_mac, NeighborState::stale,
+            peer_mac},
            {"another MAC with override is taken, and doubted", nd_override, other_mac, NeighborState::stale,
             other_mac},
            {"unasked 'solicited' proves nothing", nd_solicited | nd_override, other_mac, NeighborState::stale,
@@ -290,7 +294,8 @@ TEST(Advertisement, ChangesAnEntryAsTheTableSays) {
     SCOPED_TRACE(row.what);
     V6Host host;
     host.reach();
-    EXPECT_FALSE(host.input(advertisement(peer_v6, row.flags, row.mac, row.flags & nd_solicited ? our_v6 : v6_all_nodes)));
+    EXPECT_FALSE(host.input(
+        advertisement(peer_v6, row.flags, row.mac, row.flags & nd_solicited ? our_v6 : v6_all_nodes)));
     EXPECT_EQ(host.state_of(peer_v6), row.state);
     EXPECT_EQ(host.ip.neighbors()[host.ip.neighbors().find(0, peer_v6)].mac(), row.mac_then);
   }
@@ -313,37 +318,25 @@ TEST(Advertisement, OfAStrangerMakesNoEntryAndBadOnesAreNamed) {
 TEST(NeighborV6, ASolicitationFromAnotherMacMovesTheNeighbour) {
   V6Host host;
   host.reach();
-  EXPECT_FALSE(host.input(nd_frame(v6_ids(peer_v6, our_v6.solicited_node(), other_mac), 135, 0, our_v6, other_mac)));
+  EXPECT_FALSE(
+      host.input(nd_frame(v6_ids(peer_v6, our_v6.solicited_node(), other_mac), 135, 0, our_v6, other_mac)));
   (void)host.sent();
   EXPECT_EQ(host.send_v6(peer_v6), DropReason::none);
   EXPECT_EQ(host.one_sent().ids.destination_mac, other_mac);
   EXPECT_EQ(host.state_of(peer_v6), NeighborState::delay);
 }
 
-TEST(LearnedHook, TellsWhatIsNewAndAnotherCoreTakesIt) {
-  V6Host host;
-  std::vector<LearnedNeighbor> told;
-  host.ip.on_neighbor_learned(
-      [](void* list, const LearnedNeighbor& learned) noexcept {
-        static_cast<std::vector<LearnedNeighbor>*>(list)->push_back(learned);
-      },
-      &told);
-  host.reach();
-  EXPECT_FALSE(host.input(solicitation(peer_v6, our_v6)));  // nothing new
-  host.make_reachable(peer_ip, other_mac);
-  ASSERT_EQ(told.size(), 2u);
-  EXPECT_EQ(told[0].address, peer_v6);
-  EXPECT_EQ(told[0].mac, peer_mac);
-  EXPECT_TRUE(told[0].confirmed);
-  EXPECT_EQ(told[1].address, peer_ip);
-
-  V6Host second;
-  EXPECT_EQ(second.send_v6(peer_v6), DropReason::none);
-  (void)second.sent();
-  for (const LearnedNeighbor& learned : told) second.ip.take_neighbor(learned, second.now);
-  EXPECT_EQ(second.sent().size(), 1u) << "the waiting packet leaves";
-  EXPECT_EQ(second.state_of(peer_v6), NeighborState::reachable);
-  EXPECT_EQ(second.state_of(peer_ip), NeighborState::reachable);
+TEST(SecondaryCore, LearnsAndDetectsWithThePrimaryButSaysNothing) {
+  InterfaceConfig port = v6_port();
+  port.primary = false;
+  V6Host host({}, port);
+  EXPECT_TRUE(host.ip.is_local(our_v6)) << "assigned in silence, as on the primary core";
+  EXPECT_EQ(host.counters[Counter::nd_solicitations_out], 0u);
+  EXPECT_FALSE(host.input(solicitation(peer_v6, our_v6)));
+  EXPECT_FALSE(host.input(solicitation(v6_unspecified, our_v6, std::nullopt)));
+  EXPECT_TRUE(host.sent().empty());
+  EXPECT_EQ(host.state_of(peer_v6), NeighborState::stale);
+  EXPECT_EQ(host.counters.drops(), 0u);
 }
 
 }  // namespace

@@ -39,7 +39,8 @@ inline Frame advertisement(const IpAddress& target, std::uint8_t flags, const st
 }
 
 struct V6Host : IpHost {
-  explicit V6Host(const IpOptions& options = {}, const InterfaceConfig& port = v6_port()) : IpHost(options, port) {}
+  explicit V6Host(const IpOptions& options = {}, const InterfaceConfig& port = v6_port())
+      : IpHost(options, port) {}
 
   Decoded one_sent() {
     const auto frames = sent();
@@ -49,10 +50,11 @@ struct V6Host : IpHost {
     EXPECT_EQ(d.problem, "");
     return d;
   }
-  DropReason send_v6(const IpAddress& destination, const Frame& payload = pattern(8), std::uint8_t protocol = 253) {
+  DropReason send_v6(const IpAddress& destination, const Frame& payload = pattern(8),
+                     std::uint8_t protocol = 253) {
     RouteCache cache;
-    return ip.send(packet_of(payload), {.source = our_v6, .destination = destination, .protocol = protocol}, cache,
-                   now);
+    return ip.send(packet_of(payload), {.source = our_v6, .destination = destination, .protocol = protocol},
+                   cache, now);
   }
   void reach(const IpAddress& address = peer_v6, const MacAddress& mac = peer_mac) {
     EXPECT_EQ(send_v6(address), DropReason::none);

@@ -14,9 +14,10 @@ TEST(V6Setup, BadAddressesAreRefusedWithAReason) {
     const char* address;
     const char* says;
   };
-  for (const Row& row : {Row{"::1/64", "unicast IPv6 address"}, Row{"ff02::5/64", "unicast IPv6 address"},
-                         Row{"fe80::5/64", "not link-local"}, Row{"::/64", "unicast IPv6 address"},
-                         Row{"2001:db8::1/0", "prefix length"}, Row{"192.0.2.9/24", "unicast IPv6 address"}}) {
+  for (const Row& row :
+       {Row{"::1/64", "unicast IPv6 address"}, Row{"ff02::5/64", "unicast IPv6 address"},
+        Row{"fe80::5/64", "not link-local"}, Row{"::/64", "unicast IPv6 address"},
+        Row{"2001:db8::1/0", "prefix length"}, Row{"192.0.2.9/24", "unicast IPv6 address"}}) {
     SCOPED_TRACE(row.address);
     HeapPool heap;
     Counters counters;
@@ -96,14 +97,16 @@ TEST(V6Input, WhatIsNotForUsOrFromNobodyIsDroppedByName) {
            {"a group we are not in",
             ipv6_frame(v6_ids(peer_v6, IpAddress::v6(0xff02, 0, 0, 0, 0, 0, 0, 0xfb)), 17, udp_header),
             DropReason::ip_not_local},
-           {"unicast in a group frame", ipv6_frame(group_frame, 17, udp_header), DropReason::ip_in_group_frame},
+           {"unicast in a group frame", ipv6_frame(group_frame, 17, udp_header),
+            DropReason::ip_in_group_frame},
            {"from a group", ipv6_frame(v6_ids(v6_all_nodes), 17, udp_header), DropReason::ip_bad_source},
            {"from us", ipv6_frame(v6_ids(our_v6), 17, udp_header), DropReason::ip_bad_source},
            {"from loopback", ipv6_frame(v6_ids(IpAddress::v6(0, 0, 0, 0, 0, 0, 0, 1)), 17, udp_header),
             DropReason::ip_bad_source},
            {"from nobody", ipv6_frame(v6_ids(v6_unspecified), 17, udp_header), DropReason::ip_bad_source},
            {"from a mapped IPv4 address", from_mapped, DropReason::ip_bad_source},
-           {"a jumbo lie", ipv6_frame(v6_ids(), 17, udp_header, {.payload_length = 9}), DropReason::ip_truncated},
+           {"a jumbo lie", ipv6_frame(v6_ids(), 17, udp_header, {.payload_length = 9}),
+            DropReason::ip_truncated},
            {"no transport", ipv6_frame(v6_ids(), 59, {}), DropReason::ip_no_next_header},
        }) {
     SCOPED_TRACE(row.what);
@@ -150,7 +153,8 @@ TEST(V6Output, AnOffloadRequestNamesIpv6) {
   Packet packet = host.packet_of(pattern(100));
   packet.mbuf()->ol_flags |= RTE_MBUF_F_TX_UDP_CKSUM;
   RouteCache cache;
-  EXPECT_EQ(host.ip.send(std::move(packet), {.source = our_v6, .destination = peer_v6, .protocol = 17}, cache, host.now),
+  EXPECT_EQ(host.ip.send(std::move(packet), {.source = our_v6, .destination = peer_v6, .protocol = 17}, cache,
+                         host.now),
             DropReason::none);
   const auto sent = host.sent();
   ASSERT_EQ(sent.size(), 1u);
@@ -241,7 +245,8 @@ TEST(Icmpv6, WhatIsNotAnsweredIsNamed) {
            {"bad checksum", bad_checksum, DropReason::icmp_bad_checksum},
            {"echo to all nodes", icmpv6_frame(v6_ids(peer_v6, v6_all_nodes), 128, 0, 1, {}),
             DropReason::icmp_broadcast_echo},
-           {"echo from nobody", icmpv6_frame(v6_ids(v6_unspecified), 128, 0, 1, {}), DropReason::ip_bad_source},
+           {"echo from nobody", icmpv6_frame(v6_ids(v6_unspecified), 128, 0, 1, {}),
+            DropReason::ip_bad_source},
            {"redirect", router, DropReason::icmp_ignored_type},
            {"echo reply", icmpv6_frame(v6_ids(), 129, 0, 1, {}), DropReason::icmp_ignored_type},
            {"truncated", ipv6_frame(v6_ids(), 58, Frame(7, 0)), DropReason::icmp_truncated},
@@ -290,14 +295,15 @@ TEST(Icmpv6, ParameterProblemsPointAtTheOctet) {
        }) {
     SCOPED_TRACE(row.what);
     V6Host host;
-    const Frame frame =
-        ipv6_frame(v6_ids(), row.next, pattern(1400), {.extensions = row.extensions, .first_header = row.next});
+    const Frame frame = ipv6_frame(v6_ids(), row.next, pattern(1400),
+                                   {.extensions = row.extensions, .first_header = row.next});
     const Decoded error = error_about(host, frame);
     EXPECT_EQ(error.icmp_type, 4);
     EXPECT_EQ(error.icmp_code, row.code);
     EXPECT_EQ(error.icmp_rest, row.pointer);
     ASSERT_EQ(error.payload.size(), 1280u - 48u);
-    EXPECT_TRUE(std::equal(error.payload.begin(), error.payload.end(), frame.begin() + 14)) << "quoted from its header on";
+    EXPECT_TRUE(std::equal(error.payload.begin(), error.payload.end(), frame.begin() + 14))
+        << "quoted from its header on";
     EXPECT_EQ(host.counters[Counter::icmp6_out_parm_problems], 1u);
   }
 }
@@ -314,7 +320,8 @@ TEST(Icmpv6, GroupsHearOnlyOfOptionsThatAskForIt) {  // RFC 4443 2.4 (e)
   EXPECT_EQ(told.ids.source, our_v6);
   EXPECT_EQ(about(0xc0).kind, Decoded::Kind::other);
   V6Host host;
-  EXPECT_EQ(error_about(host, ipv6_frame(v6_ids(peer_v6, v6_all_nodes), 132, pattern(8))).kind, Decoded::Kind::other);
+  EXPECT_EQ(error_about(host, ipv6_frame(v6_ids(peer_v6, v6_all_nodes), 132, pattern(8))).kind,
+            Decoded::Kind::other);
 }
 
 TEST(Icmpv6, ErrorsOfBothFamiliesShareOneRateLimit) {
@@ -333,12 +340,14 @@ TEST(V6Random, AnyFrameIsSurvived) {
   V6Host host;
   host.reach();
   Rng rng(7);
-  Frame base = ipv6_frame(v6_ids(), 60, udp_header,
-                          {.extensions = {43, 0, 1, 4, 0, 0, 0, 0, 17, 0, 0, 0, 0, 0, 0, 0}, .first_header = 60});
+  Frame base =
+      ipv6_frame(v6_ids(), 60, udp_header,
+                 {.extensions = {43, 0, 1, 4, 0, 0, 0, 0, 17, 0, 0, 0, 0, 0, 0, 0}, .first_header = 60});
   for (int i = 0; i < 100'000; ++i) {
     Frame frame = i % 2 == 0 ? base : solicitation(peer_v6, our_v6);
     for (std::uint32_t n = 1 + rng.below(4); n > 0; --n)
-      frame[14 + rng.below(static_cast<std::uint32_t>(frame.size() - 14))] = static_cast<std::uint8_t>(rng.next());
+      frame[14 + rng.below(static_cast<std::uint32_t>(frame.size() - 14))] =
+          static_cast<std::uint8_t>(rng.next());
     if (rng.below(4) == 0) frame.resize(14 + rng.below(static_cast<std::uint32_t>(frame.size() - 13)));
     (void)host.input(frame);
     (void)host.sent();

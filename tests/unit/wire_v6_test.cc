@@ -1,4 +1,5 @@
-// IPv6 headers, extension headers, ICMPv6 and neighbour discovery messages. Expected octets are written out by hand.
+// IPv6 headers, extension headers, ICMPv6 and neighbour discovery messages. Expected octets are written out
+// by hand.
 #include <gtest/gtest.h>
 
 #include <vector>
@@ -25,7 +26,9 @@ Octets operator+(Octets left, const Octets& right) {
 /// A packet whose fixed header names `next`, with everything behind it as given.
 Octets packet(std::uint8_t next, const Octets& rest) {
   Octets out(Ipv6Fields::size);
-  Ipv6Fields{.payload_length = static_cast<std::uint16_t>(rest.size()), .next_header = next, .source = a,
+  Ipv6Fields{.payload_length = static_cast<std::uint16_t>(rest.size()),
+             .next_header = next,
+             .source = a,
              .destination = b}
       .emit(out.data());
   return out + rest;
@@ -69,7 +72,9 @@ TEST(Ipv6, FieldsAreEmittedAndParsed) {
 
 TEST(Ipv6, BadHeadersAreNamed) {
   const Octets good = packet(17, udp);
-  const auto reason = [](Octets octets, std::size_t length) { return Ipv6View::parse(octets, length).error(); };
+  const auto reason = [](Octets octets, std::size_t length) {
+    return Ipv6View::parse(octets, length).error();
+  };
   EXPECT_EQ(reason(Octets(good.begin(), good.begin() + 39), 39), DropReason::ip_truncated);
   EXPECT_EQ(reason(Octets(good.begin(), good.begin() + 39), 48), DropReason::header_split);
   EXPECT_EQ(reason(good, 47), DropReason::ip_truncated);
@@ -120,16 +125,21 @@ TEST(Ipv6Chain, WhatMustNotBeSkippedIsNamed) {
   for (int i = 0; i < 8; ++i) nine = nine + options(60, padding);
   const std::vector<BadChain> cases = {
       {"no transport", 59, udp, DropReason::ip_no_next_header, -1, 0},
-      {"hop-by-hop not first", 60, options(0, padding) + options(17, padding) + udp, DropReason::ip_bad_extension, 1,
-       40},
-      {"routing with segments left", 43, Octets{17, 0, 0, 1, 0, 0, 0, 0} + udp, DropReason::ip_source_route, 0, 42},
-      {"option beyond its header", 60, options(17, {5, 5, 0, 0, 0, 0}) + udp, DropReason::ip_bad_extension, -1, 0},
-      {"unknown option, discard", 60, options(17, {0x41, 4, 0, 0, 0, 0}) + udp, DropReason::ip_unknown_option, -1, 0},
-      {"unknown option, tell", 60, options(17, {0x81, 4, 0, 0, 0, 0}) + udp, DropReason::ip_unknown_option, 2, 42},
-      {"unknown option, tell hosts", 60, options(17, {0, 0xc1, 3, 0, 0, 0}) + udp, DropReason::ip_unknown_option, 2,
-       43},
+      {"hop-by-hop not first", 60, options(0, padding) + options(17, padding) + udp,
+       DropReason::ip_bad_extension, 1, 40},
+      {"routing with segments left", 43, Octets{17, 0, 0, 1, 0, 0, 0, 0} + udp, DropReason::ip_source_route,
+       0, 42},
+      {"option beyond its header", 60, options(17, {5, 5, 0, 0, 0, 0}) + udp, DropReason::ip_bad_extension,
+       -1, 0},
+      {"unknown option, discard", 60, options(17, {0x41, 4, 0, 0, 0, 0}) + udp, DropReason::ip_unknown_option,
+       -1, 0},
+      {"unknown option, tell", 60, options(17, {0x81, 4, 0, 0, 0, 0}) + udp, DropReason::ip_unknown_option, 2,
+       42},
+      {"unknown option, tell hosts", 60, options(17, {0, 0xc1, 3, 0, 0, 0}) + udp,
+       DropReason::ip_unknown_option, 2, 43},
       {"nine headers", 60, options(60, padding) + nine + udp, DropReason::ip_extension_limit, -1, 0},
-      {"a long header", 60, Octets{17, 27} + Octets(28 * 8 - 2, 0) + udp, DropReason::ip_extension_limit, -1, 0},
+      {"a long header", 60, Octets{17, 27} + Octets(28 * 8 - 2, 0) + udp, DropReason::ip_extension_limit, -1,
+       0},
       {"cut off", 60, {17, 1, 0, 0, 0, 0, 0, 0}, DropReason::ip_truncated, -1, 0},
       {"cut shorter", 60, {17, 0, 0}, DropReason::ip_truncated, -1, 0},
   };
@@ -256,7 +266,8 @@ TEST(NeighborMessage, MalformedOnesAreRefused) {
   EXPECT_FALSE(refused(good));
   EXPECT_TRUE(refused(Octets(good.begin(), good.begin() + 23)));
   EXPECT_TRUE(refused(Octets(good.begin(), good.begin() + 31))) << "an option cut off";
-  for (const auto& [at, value] : std::vector<std::pair<std::size_t, std::uint8_t>>{{1, 1}, {25, 0}, {25, 2}, {8, 0xff}}) {
+  for (const auto& [at, value] :
+       std::vector<std::pair<std::size_t, std::uint8_t>>{{1, 1}, {25, 0}, {25, 2}, {8, 0xff}}) {
     Octets bad = good;
     bad[at] = value;
     EXPECT_TRUE(refused(bad)) << at;
@@ -276,8 +287,8 @@ TEST(RouterAdvertisement, PrefixesMtuAndRouterAreRead) {
            Octets(address.octets().begin(), address.octets().end());
   };
   const auto link_local = IpAddress::v6(0xfe80, 0, 0, 0, 0, 0, 0, 0);
-  const auto parsed =
-      RouterAdvertisement::parse(fixed + link + prefix_option(0xc0, a) + mtu + prefix_option(0xc0, link_local));
+  const auto parsed = RouterAdvertisement::parse(fixed + link + prefix_option(0xc0, a) + mtu +
+                                                 prefix_option(0xc0, link_local));
   ASSERT_TRUE(parsed);
   EXPECT_EQ(parsed->hop_limit, 64);
   EXPECT_EQ(parsed->router_lifetime_s, 1800);
