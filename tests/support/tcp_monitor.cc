@@ -22,7 +22,7 @@ void TcpMonitor::received(const Decoded& frame) {
   if (frame.kind != Decoded::Kind::tcp || !frame.problem.empty() || frame.has(RST)) return;
   Flow& flow = flows_[{frame.ids.destination, frame.destination_port, frame.ids.source, frame.source_port}];
   if (frame.has(SYN)) {
-    flow.peer_mss = frame.mss.value_or(536);
+    flow.peer_mss = frame.mss.value_or(frame.ids.source.is_v4() ? 536 : 1220);  // RFC 9293 MUST-15
     flow.peer_scale = frame.window_scale;
     if (flow.peer_scale && *flow.peer_scale > 14) flow.peer_scale = 14;  // RFC 7323 2.3
     flow.peer_timestamps = frame.ts_value.has_value();
