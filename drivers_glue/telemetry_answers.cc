@@ -140,12 +140,14 @@ TelemetryDict neighbors(TelemetrySource& source, TelemetryParameters& parameters
 
 TelemetryDict routes(TelemetrySource& source, TelemetryParameters& parameters) {
   parameters.finish("none");
-  std::array<Route, RouteTable::routes_max> routes;
+  std::array<Route, 2 * RouteTable::routes_max> routes;  // of both families
   std::size_t count = 0;
   source.on_core(0, [&](PollingCore& on) {
-    const auto present = on.stack()->ip().routes().routes();
-    count = present.size();
-    std::copy(present.begin(), present.end(), routes.begin());
+    const RouteTable& table = on.stack()->ip().routes();
+    for (const auto present : {table.routes(), table.v6_routes()}) {
+      std::copy(present.begin(), present.end(), routes.data() + count);
+      count += present.size();
+    }
   });
   TelemetryDict all;
   for (const Route& route : std::span(routes).first(count))
