@@ -310,15 +310,18 @@ void Tcp::established(Tcb& tcb) noexcept {
   leave_half_open(tcb);
   tcb.round = {tcb.rcv.nxt.value(), now_ms()};
   enter(tcb, TcpState::established);
-  if (tcb.retries != 0) tcb.rtt.note_lost_syn();
+  const bool lost_syn = tcb.retries != 0;
+  if (lost_syn) tcb.rtt.note_lost_syn();
   tcb.retries = tcb.backoff = 0;
+  // RFC 5681 3.1: after a SYN or SYN-ACK was lost the initial window MUST be one segment.
+  const std::uint32_t window = lost_syn ? tcb.mss : initial_window(tcb);
   // RFC 6298 5.7: after a lost SYN the first data segments start from an RTO of 3 s unless a sample came.
   switch (tcb.options->congestion) {
     case TcpCongestion::newreno:
-      tcb.cc = CongestionControl(NewReno(tcb.mss, initial_window(tcb)));
+      tcb.cc = CongestionControl(NewReno(tcb.mss, window));
       break;
     case TcpCongestion::cubic:
-      tcb.cc = CongestionControl(Cubic(tcb.mss, initial_window(tcb)));
+      tcb.cc = CongestionControl(Cubic(tcb.mss, window));
       break;
   }
   tcb.is.connected = true;
