@@ -213,7 +213,10 @@ Tcp::Output Tcp::retransmit(Tcb& tcb, std::uint32_t index) noexcept {
   tcb.board.sent_again(sent_, index, now_);
   if (tcb.loss.unproven < 0xffff) ++tcb.loss.unproven;
   tcb.loss.prr.on_sent(sent_[index].length());
-  if (tcb.rto_deadline.is_never()) restart_rto(tcb);
+  // RFC 6298 5: no segment goes again within an RTO of its last transmission by the timer's doing, and what the timer would
+  // send is the oldest one.
+  const bool oldest = index == tcb.board.first() && tcb.timer_kind != TimerKind::reordering;
+  if (oldest || tcb.rto_deadline.is_never()) restart_rto(tcb);
   return Output::done;
 }
 
