@@ -53,7 +53,7 @@ void Tcp::process_ack(Tcb& tcb, const Segment& seg) noexcept {
     tcb.is.soft_error_told = false;
     tcb.progress = now_;
   }
-  sample_rtt(tcb, seg, event.delivery);
+  sample_rtt(tcb, seg, event.delivery, event.dsack);
   if (event.delivery.has_last) {
     NewestDelivery& newest = newest_delivery_[tcb.route.interface];
     if (event.delivery.last_sent >= newest.sent_at) newest = {event.delivery.last_sent, now_};
@@ -108,12 +108,16 @@ void Tcp::sample_handshake_rtt(Tcb& tcb) noexcept {
   tcb.loss.rack.note_rtt(now_ - tcb.progress);
 }
 
-void Tcp::sample_rtt(Tcb& tcb, const Segment& seg, const Delivery& delivery) noexcept {
-  if (delivery.has_sample) {
+void Tcp::sample_rtt(Tcb& tcb, const Segment& seg, const Delivery& delivery, bool dsack) noexcept {
+  // RFC 6298 3 (Karn), and what follows from it: an ACK that a retransmission has brought about comes late for all that it
+  // covers. Taken for their round trips, lost ACKs would feed the back-off they cause.
+  if (delivery.has_sample && !delivery.retransmitted) {
     tcb.rtt.sample(now_ - delivery.first_sent);
     tcb.backoff = 0;
-  } else if (delivery.octets != 0 && tcb.backoff != 0 && tcb.is.timestamps && seg.has_timestamp && seg.ts_echo != 0) {
-    // RFC 7323 4: the echo tells which transmission was answered, so Karn's ambiguity is gone.
+  } else if (delivery.octets != 0 && tcb.backoff != 0 && !dsack && tcb.is.timestamps && seg.has_timestamp &&
+             seg.ts_echo != 0) {
+    // RFC 7323 4: the echo tells which transmission was answered, so Karn's ambiguity is gone. Not when a duplicate is
+    // answered: its timestamp is not taken (RFC 7323 5.3), and the echo is as old as the ACK that was lost.
     const std::uint32_t elapsed_ms = now_ms() + tcb.ts_offset - seg.ts_echo;
     constexpr std::uint32_t plausible_ms_max = 10 * 60 * 1000;
     if (elapsed_ms > plausible_ms_max) return;

@@ -48,6 +48,7 @@ void Scoreboard::sent_again(SentSlab& slab, std::uint32_t index, TimePoint now) 
 
 void Scoreboard::deliver(const SentSegment& segment, Delivery& delivery) noexcept {
   delivery.octets += segment.length();
+  delivery.retransmitted |= segment.retransmitted;
   if (!segment.retransmitted) {
     if (!delivery.has_sample || segment.sent_at < delivery.first_sent) delivery.first_sent = segment.sent_at;
     delivery.has_sample = true;

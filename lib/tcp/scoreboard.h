@@ -38,6 +38,7 @@ struct Delivery {
   bool has_sample = false;             ///< first_sent is valid
   bool has_last = false;               ///< last_sent is valid
   bool last_retransmitted = false;
+  bool retransmitted = false;          ///< at least one of them was sent more than once
   bool below_highest = false;          ///< a never-retransmitted one lay below what was SACKed before: reordering
 };
 

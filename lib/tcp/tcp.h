@@ -255,7 +255,7 @@ class Tcp {
   void update_window(Tcb& tcb, const Segment& seg) noexcept;
   void process_ack(Tcb& tcb, const Segment& seg) noexcept;
   void take_sacks(Tcb& tcb, const Segment& seg, AckEvent& event) noexcept;
-  void sample_rtt(Tcb& tcb, const Segment& seg, const Delivery& delivery) noexcept;
+  void sample_rtt(Tcb& tcb, const Segment& seg, const Delivery& delivery, bool dsack) noexcept;
   void sample_handshake_rtt(Tcb& tcb) noexcept;
   void our_fin_acknowledged(Tcb& tcb) noexcept;
 
