@@ -1,5 +1,6 @@
 // The commands of the language besides ">" and "<", one row each.
 #include <algorithm>
+#include <sstream>
 
 #include "pollux/config/section.h"
 #include "runner.h"
@@ -209,14 +210,26 @@ Act parse_round(Words& words) {
   const Duration rtt = words.duration("the round-trip time");
   std::int64_t every = 1;
   std::int64_t times = 1;
+  std::set<std::int64_t> lost;
+  constexpr const char* choices = "every N, times N or lose N,N...";
   while (!words.done()) {
-    const std::string word = words.take("every N or times N");
-    if (word != "every" && word != "times") words.fail("every N or times N", "'" + word + "'");
-    (word == "every" ? every : times) = words.number("a number 1..10000", 1, 10'000);
+    const std::string word = words.take(choices);
+    if (word == "lose") {
+      std::stringstream numbers(words.take("lose N,N..."));
+      for (std::string number; std::getline(numbers, number, ',');) {
+        const auto value = whole_number(number, 1, 10'000);
+        if (!value) words.fail("lose N,N...", "'" + number + "'");
+        lost.insert(*value);
+      }
+    } else if (word == "every" || word == "times") {
+      (word == "every" ? every : times) = words.number("a number 1..10000", 1, 10'000);
+    } else {
+      words.fail(choices, "'" + word + "'");
+    }
   }
   return [=](Runner& r, const Where& w) {
     for (std::int64_t i = 0; i < times && !r.c.peer.failed(); ++i)
-      r.round_trip(rtt, static_cast<std::uint32_t>(every), w);
+      r.round_trip(rtt, static_cast<std::uint32_t>(every), lost, w);
   };
 }
 

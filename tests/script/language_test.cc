@@ -82,7 +82,8 @@ INSTANTIATE_TEST_SUITE_P(
         Mistake{"counter TcpInSegs",
                 "x.script:1: expected its value, or FROM..TO, found the end of the line"},
         Mistake{"flight 9..5", "x.script:1: expected octets, or FROM..TO, found '9..5'"},
-        Mistake{"round 10ms thrice", "x.script:1: expected every N or times N, found 'thrice'"},
+        Mistake{"round 10ms thrice", "x.script:1: expected every N, times N or lose N,N..., found 'thrice'"},
+        Mistake{"round 10ms lose 1,x", "x.script:1: expected lose N,N..., found 'x'"},
         Mistake{"burst\n> S", "x.script:3: expected end of the burst of line 1, found the end of the file"},
         Mistake{"burst\nend", "x.script:2: expected segments in the burst, found 'end'"},
         Mistake{"burst\nsend 5\nend",
@@ -149,6 +150,7 @@ INSTANTIATE_TEST_SUITE_P(
         Lie{"accept\ncounter tcp_paws 1..2", "the counter is 0, expected 1..2"},
         Lie{"accept\nsend 5\nflight 4", "5 octets are outstanding, expected 4"},
         Lie{"accept\nrelease", "the application keeps nothing"},
+        Lie{"accept\nsend 5\nround 1ms lose 2", "fewer segments have come than one that is to be lost"},
         Lie{"accept\nround 1ms", "nothing has come that a round trip could acknowledge"}));
 
 TEST(ScriptEnd, WhatWasNotExpectedFailsTheScript) {

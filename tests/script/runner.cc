@@ -53,6 +53,7 @@ void Runner::note_arrivals() {
     const Decoded& d = arrival.segment;
     if (d.kind != Decoded::Kind::tcp || d.has(RST)) continue;
     if (d.has(SYN) && d.ts_value && !stack_ts_base_) stack_ts_base_ = d.ts_value;
+    if (d.has(SYN)) stack_sack_ = d.sack_permitted;
     const auto seq = static_cast<std::int32_t>(d.seq - c.peer.stack_isn());
     heard_end_ = std::max(heard_end_, seq + static_cast<std::int64_t>(d.seq_length()));
   }
@@ -62,6 +63,7 @@ void Runner::sends(const ScriptSegment& segment, const Where&) {
   ScriptSegment next = segment;
   for (std::uint32_t i = 0; i < segment.times; ++i) {
     const Seg seg = with_timestamps(next, false);
+    if ((segment.flags & SYN) != 0) peer_sack_ = seg.sack_permitted.value_or(false);
     c.peer.sends(segment.flags, seg);
     if ((segment.flags & ACK) != 0)
       acknowledged_ = std::max(acknowledged_, seg.ack.value_or(c.peer.rcv_nxt()));
@@ -130,25 +132,61 @@ void Runner::accepts(const ScriptSegment& syn, Duration rtt, const Where& where)
   news(AppEvent::connected);
 }
 
-void Runner::round_trip(Duration rtt, std::uint32_t every, const Where& where) {
+// A segment reaches the peer; what the peer says to it.
+Seg Runner::arrives(Range segment) {
+  Seg seg;
+  std::vector<std::pair<std::int64_t, std::int64_t>> blocks;
+  const auto holder = above_gaps_.upper_bound(segment.start);
+  const bool kept = holder != above_gaps_.begin() && std::prev(holder)->second >= segment.end;
+  if (segment.end <= acknowledged_ || kept)
+    blocks.emplace_back(segment.start, segment.end);  // RFC 2883: a duplicate
+  Range merged = segment;
+  for (auto at = above_gaps_.begin(); at != above_gaps_.end();) {
+    if (at->second < merged.start || at->first > merged.end) {
+      ++at;
+      continue;
+    }
+    merged = {std::min(merged.start, at->first), std::max(merged.end, at->second)};
+    at = above_gaps_.erase(at);
+  }
+  if (merged.start <= acknowledged_) {
+    acknowledged_ = std::max(acknowledged_, merged.end);
+  } else {
+    above_gaps_[merged.start] = merged.end;
+    blocks.emplace_back(merged.start, merged.end);  // RFC 2018 4: the latest first
+  }
+  for (auto at = above_gaps_.rbegin(); at != above_gaps_.rend() && blocks.size() < 3; ++at)
+    if (at->first != merged.start) blocks.emplace_back(at->first, at->second);
+  seg.ack = acknowledged_;
+  if (peer_sack_ && stack_sack_ && !blocks.empty()) seg.sacks = blocks;
+  return seg;
+}
+
+void Runner::round_trip(Duration rtt, std::uint32_t every, const std::set<std::int64_t>& lost,
+                        const Where& where) {
   note_arrivals();
-  const auto arrivals = c.peer.take();
-  std::vector<std::int64_t> ends;
-  for (const TestPeer::Arrival& arrival : arrivals) {
+  std::vector<Range> segments;
+  std::int64_t number = 0;
+  for (const TestPeer::Arrival& arrival : c.peer.take()) {
     const Decoded& d = arrival.segment;
     const auto seq = static_cast<std::int32_t>(d.seq - c.peer.stack_isn());
     check(d.kind == Decoded::Kind::tcp && !d.payload.empty(),
           "a round trip acknowledges data, and something else came", where);
     check_payload(d, where);
-    ends.push_back(seq + static_cast<std::int64_t>(d.seq_length()));
+    if (!lost.contains(++number)) segments.push_back({seq, seq + static_cast<std::int64_t>(d.seq_length())});
   }
-  check(!ends.empty(), "nothing has come that a round trip could acknowledge", where);
+  check(number != 0, "nothing has come that a round trip could acknowledge", where);
+  check(lost.empty() || *lost.rbegin() <= number, "fewer segments have come than one that is to be lost",
+        where);
   if (c.peer.failed()) return;
   c.peer.waits(rtt);
   c.peer.together([&] {
-    for (std::size_t i = 0; i < ends.size(); ++i)
-      if (i % every == every - 1 || i + 1 == ends.size())
-        sends({.flags = ACK, .seg = {.ack = ends[i]}}, where);
+    for (std::size_t i = 0; i < segments.size(); ++i) {
+      const bool in_order = segments[i].start == acknowledged_ && above_gaps_.empty();
+      const Seg seg = arrives(segments[i]);
+      if (in_order && i % every != every - 1 && i + 1 != segments.size()) continue;
+      c.peer.sends(ACK, seg);
+    }
   });
   note_arrivals();
 }

@@ -2,6 +2,8 @@
 #pragma once
 
 #include <array>
+#include <map>
+#include <set>
 #include <string>
 
 #include "script.h"
@@ -32,9 +34,11 @@ class Runner {
   void waits(const StepTime& time, const Where& where);
   /// Time passes, whatever comes.
   void passes(const StepTime& time);
-  /// After `rtt` the peer acknowledges everything that has come, one ACK for every `every` segments and the
-  /// last one.
-  void round_trip(Duration rtt, std::uint32_t every, const Where& where);
+  /// After `rtt` the peer answers everything that has come, segment by segment, as a receiver does that keeps
+  /// what lies above a gap: an ACK for every `every` segments in order and the last one, one for each segment
+  /// out of order, with SACK blocks if negotiated. The segments that `lost` counts (the first is 1) do not
+  /// arrive.
+  void round_trip(Duration rtt, std::uint32_t every, const std::set<std::int64_t>& lost, const Where& where);
   /// The peer opens a connection to port 7, with `rtt` between SYN-ACK and ACK.
   void accepts(const ScriptSegment& syn, Duration rtt, const Where& where);
   /// Octets that were sent and are not acknowledged by the peer.
@@ -59,13 +63,20 @@ class Runner {
  private:
   Seg with_timestamps(const ScriptSegment& segment, bool from_stack);
   void note_arrivals();
+  struct Range {
+    std::int64_t start, end;
+  };
+  Seg arrives(Range segment);
   void check_payload(const Decoded& got, const Where& where);
 
   const Script& script_;
-  std::string sent_data_;          // what the application has sent since the ISN
-  std::size_t read_ = 0;           // of app.received, what was looked at
-  std::int64_t heard_end_ = 0;     // one past the highest number the stack has sent
-  std::int64_t acknowledged_ = 0;  // the highest number the peer has acknowledged
+  std::string sent_data_;                            // what the application has sent since the ISN
+  std::size_t read_ = 0;                             // of app.received, what was looked at
+  std::int64_t heard_end_ = 0;                       // one past the highest number the stack has sent
+  std::int64_t acknowledged_ = 0;                    // the highest number the peer has acknowledged
+  std::map<std::int64_t, std::int64_t> above_gaps_;  // first number to end: what the peer keeps meanwhile
+  bool peer_sack_ = false;                           // offered by the peer, and by the stack
+  bool stack_sack_ = false;
   std::optional<std::uint32_t> stack_ts_base_;
   std::array<std::uint64_t, app_event_count> seen_{};
 };
