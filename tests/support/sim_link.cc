@@ -28,22 +28,22 @@ TimePoint SimLink::serialise(std::size_t octets, TimePoint now) {
   const std::size_t on_wire = octets + 24;  // preamble, FCS and gap
   const auto ns = static_cast<std::int64_t>(on_wire * 8 * 1'000'000'000ull / options_.bits_per_second);
   busy_until_ = std::max(busy_until_, now) + Duration::from_ns(ns);
+  leaving_.push_back(busy_until_);
   return busy_until_;
 }
 
 bool SimLink::transmit(Frame frame, TimePoint now, Rng& rng) {
   ++counts_.sent;
-  if ((drop_if && drop_if(decode(frame))) || rng.chance(options_.loss)) {
+  if (losing_ == 0 && rng.chance(options_.loss)) losing_ = options_.loss_run;
+  if (losing_ != 0 || (drop_if && drop_if(decode(frame)))) {
+    if (losing_ != 0) --losing_;
     ++counts_.lost;
     return false;
   }
-  if (options_.bits_per_second != 0 && busy_until_ > now) {
-    const auto waiting_octets =
-        static_cast<std::uint64_t>((busy_until_ - now).ns()) * options_.bits_per_second / 8'000'000'000ull;
-    if (waiting_octets / (frame.size() + 24) >= options_.queue_max) {
-      ++counts_.overflowed;
-      return false;
-    }
+  while (!leaving_.empty() && leaving_.front() <= now) leaving_.pop_front();
+  if (leaving_.size() >= options_.queue_max) {
+    ++counts_.overflowed;
+    return false;
   }
   TimePoint arrival = serialise(frame.size(), now) + options_.delay;
   if (options_.jitter.ns() > 0) arrival = arrival + Duration::from_ns(rng.below(bound_of(options_.jitter)));

@@ -2,6 +2,7 @@
 #pragma once
 
 #include <cstdint>
+#include <deque>
 #include <functional>
 
 #include "pollux/base/rng.h"
@@ -14,8 +15,9 @@ struct LinkOptions {
   std::uint64_t bits_per_second = 0;  ///< 0: serialising takes no time
   Duration delay = Duration::from_us(50);
   Duration jitter = {};            ///< up to this much more delay per frame; the order is kept
-  std::uint32_t queue_max = 1000;  ///< frames waiting for the wire; further ones are lost
+  std::uint32_t queue_max = 1000;  ///< frames waiting for the wire or on it; further ones are lost
   double loss = 0;                 ///< probabilities per frame, 0..1
+  std::uint32_t loss_run = 1;      ///< frames in a row that one loss takes
   double reorder = 0;              ///< the frame is held back by up to reorder_delay and overtaken
   double duplicate = 0;
   double corrupt = 0;  ///< one octet of the frame changes; no checksum misses that
@@ -50,6 +52,8 @@ class SimLink {
   LinkOptions options_;
   Deliver deliver_;
   LinkCounts counts_;
+  std::uint32_t losing_ = 0;  // frames that the present loss still takes
+  std::deque<TimePoint> leaving_;  // when each frame that waits or is being sent will have left
   TimePoint busy_until_;
   TimePoint last_arrival_;
 };
