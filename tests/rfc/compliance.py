@@ -1,30 +1,36 @@
 #!/usr/bin/env python3
-"""Checks rfc9293.tsv against the tests that exist and writes COMPLIANCE.md from it.
+"""Checks the tables rfc*.tsv against the tests that exist and writes COMPLIANCE.md from them.
 
     tests/rfc/compliance.py BUILD            writes COMPLIANCE.md
     tests/rfc/compliance.py --check BUILD    fails when a row is wrong or COMPLIANCE.md is stale
 
 A row: id, level, requirement, status, tests, note. `tested`: the named tests show it (GoogleTest's Suite.Name or
-Suite.Name/parameter, or kernel:Class.test_name). `gap`: not met or not shown yet, and the note says what is missing.
+Suite.Name/parameter, or kernel:Class.test_name; a packet script TOPIC/NAME.script is script_TOPIC.NAME). `gap`: not met or not shown yet, and the note says what is missing.
 `declined`: left out for good, and the note says why. A MUST without a test and without a note is an error, like a test nobody can find.
 """
 import argparse
 import ast
 import csv
+import itertools
 import pathlib
 import re
 import subprocess
 import sys
 
 HERE = pathlib.Path(__file__).resolve().parent
-TABLE = HERE / "rfc9293.tsv"
 DOCUMENT = HERE / "COMPLIANCE.md"
+TITLES = {"9293": "TCP", "5681": "congestion control", "5961": "blind attacks", "6298": "retransmission timer",
+          "6675": "loss recovery by SACK", "7323": "window scale and timestamps", "8985": "RACK-TLP", "9438": "CUBIC"}
 STATUS = {"tested": "tested", "gap": "**gap**", "declined": "declined"}
 
 
-def read_rows():
-    with open(TABLE, encoding="utf-8", newline="") as file:
-        return list(csv.DictReader(file, delimiter="\t", quoting=csv.QUOTE_NONE))
+def read_tables():
+    """RFC number -> its rows; RFC 9293 first, then by number."""
+    tables = {}
+    for path in sorted(HERE.glob("rfc*.tsv"), key=lambda path: (path.stem != "rfc9293", int(path.stem[3:]))):
+        with open(path, encoding="utf-8", newline="") as file:
+            tables[path.stem[3:]] = list(csv.DictReader(file, delimiter="\t", quoting=csv.QUOTE_NONE))
+    return tables
 
 
 def gtest_names(build):
@@ -83,11 +89,9 @@ def faults(row, known):
             yield f"does not name {name}, whose name says it shows it"
 
 
-def document(rows):
-    """COMPLIANCE.md's text."""
-    lines = ["# RFC 9293, requirement by requirement", "",
-             "Written by `tests/rfc/compliance.py` from `rfc9293.tsv`; edit that. The ids and levels are RFC 9293's "
-             "(Appendix B), the wording is ours.", "", "| level | " + " | ".join(STATUS) + " |", "|---|---|---|---|"]
+def section(rfc, rows):
+    """One RFC's part of COMPLIANCE.md."""
+    lines = ["", f"## RFC {rfc}: {TITLES[rfc]}", "", "| level | " + " | ".join(STATUS) + " |", "|---|---|---|---|"]
     for level in dict.fromkeys(row["level"].split()[0] for row in rows):
         of_level = [row["status"] for row in rows if row["level"].split()[0] == level]
         lines.append(f"| {level} | " + " | ".join(str(of_level.count(status)) for status in STATUS) + " |")
@@ -96,6 +100,17 @@ def document(rows):
         shown = "<br>".join(f"`{name}`" for name in tests_of(row))
         why = "<br>".join(part for part in (shown, row["note"].replace("|", "\\|")) if part)
         lines.append(f"| {row['id']} | {row['level']} | {row['requirement']} | {STATUS.get(row['status'])} | {why} |")
+    return lines
+
+
+def document(tables):
+    """COMPLIANCE.md's text."""
+    lines = ["# RFCs, requirement by requirement", "",
+             "Written by `tests/rfc/compliance.py` from `rfc*.tsv`; edit those. The levels are the RFCs', the wording is ours. "
+             "The ids of RFC 9293 are its own (Appendix B); the others have the section's number. Those tables hold every MUST "
+             "that speaks to an implementation and the SHOULDs that shape behaviour."]
+    for rfc, rows in tables.items():
+        lines += section(rfc, rows)
     return "\n".join(lines) + "\n"
 
 
@@ -104,16 +119,16 @@ def main():
     parser.add_argument("build", help="build folder with the test programs")
     parser.add_argument("--check", action="store_true", help="change nothing; fail when COMPLIANCE.md is stale")
     arguments = parser.parse_args()
-    rows = read_rows()
+    tables = read_tables()
     known = gtest_names(arguments.build) | kernel_names()
     passed = failed = 0
-    for row in rows:
+    for row in itertools.chain.from_iterable(tables.values()):
         wrong = list(faults(row, known))
         for fault in wrong:
             print(f"FAILED {row['id']} {fault}")
         passed += not wrong
         failed += bool(wrong)
-    text = document(rows)
+    text = document(tables)
     if not arguments.check:
         DOCUMENT.write_text(text, encoding="utf-8")
     if DOCUMENT.exists() and DOCUMENT.read_text(encoding="utf-8") == text:
