@@ -237,7 +237,8 @@ class FastOpen(harness.ServerTest):
         harness.sysctl("net/ipv4/tcp_fastopen", 1)
         for i in range(4):
             with socket.socket() as s:
-                s.settimeout(5)
+                for option in (socket.SO_RCVTIMEO, socket.SO_SNDTIMEO):  # a timeout of Python's makes it non-blocking
+                    s.setsockopt(socket.SOL_SOCKET, option, struct.pack("ll", 5, 0))
                 s.sendto(b"early data %d" % i, socket.MSG_FASTOPEN, (STACK, 7))
                 self.assertEqual(read_exactly(s, 12), b"early data %d" % i)
                 s.sendall(NOISE[:50_000])
