@@ -346,6 +346,10 @@ void Tcp::detach(Tcb& tcb) noexcept {
 
 void Tcp::finish(Tcb& tcb, CloseReason reason) noexcept {
   remove_flow(tcb.key, tcb.hash, tcbs_.index_of(tcb));
+  end(tcb, reason);
+}
+
+void Tcp::end(Tcb& tcb, CloseReason reason) noexcept {
   detach(tcb);
   counters_.add(Counter::tcp_closed);
   if (!tcb.is.connected) counters_.add(Counter::tcp_attempt_fails);
@@ -382,11 +386,11 @@ void Tcp::enter_time_wait(Tcb& tcb) noexcept {
   BareSegment ack{.key = tcb.key, .seq = tcb.snd.max, .ack = tcb.rcv.nxt, .flags = {TcpFlags::ack},
                   .window = entry.window, .ttl = entry.ttl, .tos = entry.tos};
   if (entry.timestamps) ack.options = timestamp_option(now_ms() + entry.ts_offset, entry.ts_recent);
-  const bool ack_owed = tcb.is.ack_now || tcb.is.ack_pending;
-  finish(tcb, CloseReason::normal);
+  flows_.erase(tcb.hash, tcbs_.index_of(tcb));  // its local port stays taken
   const std::uint32_t index = time_wait_.add(entry);
   add_flow(entry.key, entry.hash, index | time_wait_tag);
-  if (ack_owed) send_bare(ack, time_wait_[index].route);
+  if (tcb.is.ack_now || tcb.is.ack_pending) send_bare(ack, time_wait_[index].route);
+  end(tcb, CloseReason::normal);  // last: a handler that connects again finds the ports in TIME-WAIT
 }
 
 void Tcp::start_drain() noexcept {

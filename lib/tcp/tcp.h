@@ -147,7 +147,9 @@ class Tcp {
   void replace_time_wait(Tcb& tcb, std::uint32_t index) noexcept;
   std::uint16_t pick_time_wait_port(const FlowKey& key, const TcpConnOptions& options) noexcept;
   SeqNum initial_sequence(const FlowKey& key, std::uint32_t& ts_offset) const noexcept;
+  /// Takes the connection off the flow index and ends it.
   void finish(Tcb& tcb, CloseReason reason) noexcept;
+  void end(Tcb& tcb, CloseReason reason) noexcept;  ///< its flow is off the index, or TIME-WAIT's by now
   void detach(Tcb& tcb) noexcept;
   void enter_time_wait(Tcb& tcb) noexcept;
   void leave_half_open(Tcb& tcb) noexcept;

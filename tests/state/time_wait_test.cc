@@ -167,6 +167,18 @@ TEST(TimeWait, FewPortsServeManyConnectionsOneAfterAnother) {
   EXPECT_EQ(c.count(Counter::tcp_time_wait_reused), 8u);
 }
 
+TEST(TimeWait, TheHandlerThatIsToldOfTheEndFindsThePortsStillTaken) {
+  Conversation c(with_timestamps());
+  std::optional<ErrorCode> refused;
+  c.app.when_closed = [&](TcpConn, CloseReason) {
+    const auto again = c.host.tcp().connect({.remote = {c.peer.address(), 80}, .local = {{}, 50000}}, c.app);
+    if (!again) refused = again.error().code;
+  };
+  connect_and_close(c, {.mss = 1460, .ts_value = 7000});
+  EXPECT_EQ(refused, ErrorCode::address_in_use);
+  c.peer.expects_nothing();
+}
+
 TEST(TimeWait, ALiveConnectionsPortsAreNotTaken) {
   Conversation c(with_timestamps());
   c.connects({.remote = {c.peer.address(), 80}, .local = {{}, 50000}});
