@@ -1,9 +1,5 @@
 // TCP echo between two stacks in one process, joined by a pair of net_ring ports: what a round trip costs the
 // server's core. Only the server's turns are timed; the client checks every octet that comes back.
-#include <rte_eal.h>
-#include <rte_eth_ring.h>
-#include <rte_ethdev.h>
-
 #include <CLI/CLI.hpp>
 #include <cmath>
 #include <cstdio>
@@ -13,14 +9,12 @@
 #include <nlohmann/json.hpp>
 
 #include "common.h"
-#include "pollux/stack/stack.h"
+#include "ring_pair.h"
 
 namespace pollux::bench {
 namespace {
 
-constexpr std::uint16_t burst_max = 32;
 constexpr std::uint16_t echo_port = 7;
-constexpr std::uint32_t ring_size = 32768;
 
 struct Options {
   std::vector<std::uint32_t> connections = {1, 64, 1000, 10000};
@@ -101,67 +95,6 @@ class Client final : public TcpHandler {
   std::vector<std::uint8_t> message_;
 };
 
-struct Port {
-  std::uint16_t id = 0;
-  rte_ring* rx = nullptr;
-};
-
-Port start_port(const char* name, rte_ring* rx, rte_ring* tx, rte_mempool* mempool) {
-  const int id = rte_eth_from_rings(name, &rx, 1, &tx, 1, 0);
-  POLLUX_CHECK(id >= 0, "net_ring port %s", name);
-  const auto port = static_cast<std::uint16_t>(id);
-  const rte_eth_conf config{};
-  POLLUX_CHECK(rte_eth_dev_configure(port, 1, 1, &config) == 0, "configure %s", name);
-  POLLUX_CHECK(rte_eth_rx_queue_setup(port, 0, 512, 0, nullptr, mempool) == 0, "rx queue of %s", name);
-  POLLUX_CHECK(rte_eth_tx_queue_setup(port, 0, 512, 0, nullptr) == 0, "tx queue of %s", name);
-  POLLUX_CHECK(rte_eth_dev_start(port) == 0, "start %s", name);
-  return {port, rx};
-}
-
-// A stack on its port: what a core loop does each turn.
-class Host {
- public:
-  Host(Port port, PacketPool pool, std::uint8_t last_octet, std::uint32_t connections, TimePoint now)
-      : port_(port) {
-    StackOptions options;
-    options.tcp.connections_max = connections + 16;
-    auto stack = Stack::create(options, pool, now);
-    POLLUX_CHECK(stack.has_value(), "%s", stack.error().text.c_str());
-    stack_ = std::move(*stack);
-    InterfaceConfig config;
-    config.name = "ring";
-    config.mac = {{2, 0, 0, 0, 0, last_octet}};
-    config.address = {IpAddress::v4(10, 0, 0, last_octet), 24};
-    auto interface = stack_->add_interface(config, now);
-    POLLUX_CHECK(interface.has_value(), "%s", interface.error().text.c_str());
-    interface_ = *interface;
-  }
-
-  Stack& stack() { return *stack_; }
-  bool has_input() const { return rte_ring_count(port_.rx) != 0; }
-  std::uint16_t turn(TimePoint now) noexcept {
-    rte_mbuf* burst[burst_max];
-    const std::uint16_t received = rte_eth_rx_burst(port_.id, 0, burst, burst_max);
-    stack_->input(interface_, {burst, received}, now);
-    stack_->advance(now);
-    stack_->flush(now);
-    TxBatch& tx = stack_->tx(interface_);
-    if (tx.size() != 0)
-      tx.consume(rte_eth_tx_burst(port_.id, 0, tx.pending().data(), static_cast<std::uint16_t>(tx.size())));
-    return received;
-  }
-  /// Turns until nothing comes in and nothing is waiting to go out.
-  void run_dry(const TscClock& clock) {
-    do turn(clock.now());
-    while (has_input() || stack_->next_deadline() <= clock.now());
-  }
-
- private:
-  Port port_;
-  std::unique_ptr<Stack> stack_;
-  InterfaceId interface_ = 0;
-};
-
 // Of the server; sums over what was measured.
 struct Sample {
   double cycles = 0;  // timing overhead taken off
@@ -184,8 +117,7 @@ struct Sample {
 
 class Bench {
  public:
-  Bench(const Options& options, Port client, Port server, PacketPool client_pool, PacketPool server_pool)
-      : options_(options), ports_{client, server}, pools_{client_pool, server_pool} {
+  Bench(const Options& options, const RingPair& pair) : options_(options), pair_(pair) {
     std::vector<double> overheads;
     for (int i = 0; i < 10'001; ++i) {
       const std::uint64_t start = rte_rdtsc_precise();
@@ -197,8 +129,10 @@ class Bench {
 
   std::vector<Sample> measure(std::uint32_t connections) {
     const TimePoint now = clock_.now();
-    Host client_host(ports_[0], pools_[0], 2, connections, now);
-    Host server_host(ports_[1], pools_[1], 1, connections, now);
+    StackOptions stack;
+    stack.tcp.connections_max = connections + 16;
+    Host client_host(pair_.client(), stack, now);
+    Host server_host(pair_.server(), stack, now);
     Client client(connections, options_.size);
     Server server;
     auto listener = server_host.stack().tcp().listen({.port = echo_port}, server);
@@ -296,8 +230,7 @@ class Bench {
   }
 
   const Options& options_;
-  Port ports_[2];
-  PacketPool pools_[2];
+  const RingPair& pair_;
   TscClock clock_;
   double overhead_ = 0;
   double empty_turn_ = 0;
@@ -305,18 +238,10 @@ class Bench {
 
 int run(const Options& options, const char* program) {
   const unsigned core = start_eal(program, 1024);
-  rte_ring* const to_server =
-      rte_ring_create("to_server", ring_size, SOCKET_ID_ANY, RING_F_SP_ENQ | RING_F_SC_DEQ);
-  rte_ring* const to_client =
-      rte_ring_create("to_client", ring_size, SOCKET_ID_ANY, RING_F_SP_ENQ | RING_F_SC_DEQ);
-  POLLUX_CHECK(to_server != nullptr && to_client != nullptr, "no memory for the rings");
-  PacketPool pools[2] = {create_pool("client", 65535), create_pool("server", 65535)};
-  rte_mempool* const rx_mempool =
-      pools[0].alloc().mbuf()->pool;  // net_ring passes mbufs on: it never allocates
-  const Port client = start_port("net_ring_client", to_client, to_server, rx_mempool);
-  const Port server = start_port("net_ring_server", to_server, to_client, rx_mempool);
+  RingPair pair;
+  PacketPool(&pools)[2] = pair.pools;
 
-  Bench bench(options, client, server, pools[0], pools[1]);
+  Bench bench(options, pair);
   std::printf(
       "TCP echo of %u octets over net_ring, server side; core %u, TSC %.0f MHz, timing overhead %.0f "
       "cycles\n",
@@ -356,7 +281,6 @@ int run(const Options& options, const char* program) {
                                             .dump(2)
                                      << '\n';
   }
-  for (const std::uint16_t id : {client.id, server.id}) rte_eth_dev_stop(id);
   return 0;
 }
 

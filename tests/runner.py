@@ -21,7 +21,7 @@ LOGS = BUILD / "test-logs"
 CORES = len(os.sched_getaffinity(0))
 COUNTS = re.compile(r"^(\d+) passed, (\d+) failed$", re.M)
 
-# Two builds: as users build it, and with everything that watches for mistakes.
+# As users build it, with everything that watches for mistakes, and as it is measured.
 CONFIGURATIONS = {
     "gcc": {"CXX": "g++", "options": ["-Dbuildtype=debugoptimized"]},
     "sanitize": {
@@ -29,6 +29,7 @@ CONFIGURATIONS = {
         "options": ["-Dbuildtype=debugoptimized", "-Db_sanitize=address,undefined", "-Db_lundef=false",
                     "-Ddcheck=enabled", "-Dfuzz=true", "-Ddefault_library=static"],
     },
+    "release": {"CXX": "g++", "options": ["-Dbuildtype=release", "-Dtests=false"], "targets": ["benchmarks"]},
 }
 
 
@@ -125,7 +126,7 @@ class Builds:
         status, text = run(["meson", "setup", *again, f"--prefix={folder}/prefix", *configuration["options"], folder],
                            f"setup-{name}.log", 300, env, show=lambda line: False)
         if status == 0:
-            status, text = run(["ninja", "-C", folder, f"-j{CORES}"], f"build-{name}.log", 1500, env, every(10))
+            status, text = run(["ninja", "-C", folder, f"-j{CORES}", *configuration.get("targets", [])], f"build-{name}.log", 1500, env, every(10))
         if status != 0:
             print(text[-6000:])
             say(f"{name} does not build")
@@ -239,6 +240,8 @@ def suites(quick):
               lambda: with_build("gcc", [tests / "install/run"], "install.log", 600)),
         Suite("rfc", "the RFC tables against the tests there are", False,
               lambda: with_build("gcc", ["python3", tests / "rfc/compliance.py", "--check"], "rfc.log", 120)),
+        Suite("instructions", "what the server's stack executes per unit of work, against stored figures", False,
+              lambda: with_build("release", ["python3", ROOT / "bench/instructions.py", "--check"], "instructions.log", 600)),
         Suite("sanitize", "unit, state, script and sim under ASan and UBSan (clang)", True,
               lambda: meson_tests("sanitize", ["unit", "state", "script", "sim"], 1200, scale)),
         Suite("fuzz", "parsers and whole-stack input under libFuzzer", True,
