@@ -4,78 +4,20 @@
 #include <array>
 #include <cstdint>
 #include <span>
-#include <string_view>
+#include <vector>
 
 #include "pollux/base/counters.h"
 #include "pollux/base/hash_index.h"
 #include "pollux/base/result.h"
+#include "pollux/base/siphash.h"
 #include "pollux/base/slab.h"
 #include "pollux/base/time.h"
 #include "pollux/ip/ip.h"
 #include "pollux/ip/send_status.h"
 #include "pollux/packet/bytes.h"
+#include "pollux/udp/socket.h"
 
 namespace pollux {
-
-class Udp;
-class UdpSocket;
-
-/// One received datagram. The handler may move `data` out (keep it, or send it straight back).
-struct Datagram {
-  Endpoint remote;
-  IpAddress local;  ///< the destination address it was sent to
-  std::uint8_t ttl = 0;
-  std::uint8_t tos = 0;
-  Bytes data;  ///< empty for an empty datagram
-};
-
-/// Why a datagram that was sent earlier did not arrive (from ICMP, RFC 1122 4.1.3.3).
-enum class UdpError : std::uint8_t {
-  port_unreachable,
-  host_unreachable,
-  network_unreachable,
-  protocol_unreachable,
-  message_too_large,
-  other
-};
-
-/// Callbacks of a socket, on the owning core, during Stack::input. Virtual, one call per burst and socket.
-class UdpHandler {
- public:
-  virtual ~UdpHandler() = default;
-  /// Up to Udp::datagrams_per_call_max datagrams of one burst, in order.
-  virtual void on_datagrams(UdpSocket socket, std::span<Datagram> datagrams) noexcept = 0;
-  virtual void on_error(UdpSocket socket, const Endpoint& remote, UdpError error) noexcept;
-};
-
-/// A handle: copyable, safe after close (calls then return `closed` or do nothing).
-class UdpSocket {
- public:
-  UdpSocket() noexcept = default;
-  UdpSocket(Udp* udp, SlabHandle handle) noexcept : udp_(udp), handle_(handle) {}
-
-  /// Sends one datagram. `data` is consumed when the result is ok, untouched otherwise. Payload that was
-  /// received here goes out in the same mbuf, without a copy. `local` (optional) picks the source address.
-  SendStatus send_to(const Endpoint& remote, Bytes&& data, IpAddress local = {}) noexcept;
-  /// Copies `data` into the core's pool and sends it.
-  SendStatus send_to(const Endpoint& remote, std::span<const std::uint8_t> data,
-                     IpAddress local = {}) noexcept;
-  SendStatus send_to(const Endpoint& remote, std::string_view data, IpAddress local = {}) noexcept;
-  void close() noexcept;
-  bool is_open() const noexcept;
-  /// Host byte order; 0 when closed.
-  std::uint16_t local_port() const noexcept;
-  bool operator==(const UdpSocket&) const noexcept = default;
-
- private:
-  Udp* udp_ = nullptr;
-  SlabHandle handle_;
-};
-
-struct UdpBindOptions {
-  IpAddress address;       ///< 0.0.0.0 or [::]: every local address of both families
-  std::uint16_t port = 0;  ///< 0: an unused port from the ephemeral range
-};
 
 struct UdpOptions {
   std::uint32_t sockets_max = 1024;
@@ -87,14 +29,16 @@ struct UdpOptions {
 class Udp {
  public:
   static constexpr std::size_t datagrams_per_call_max = 64;
+  static constexpr std::size_t port_ranges_max = 16;  ///< sockets on a range of ports
 
   Udp(const UdpOptions& options, Ip& ip, PacketPool pool, Counters& counters, Rng& rng);
   ~Udp();
 
-  /// Opens a socket. `handler` must outlive it. Errors: port taken, address not ours, limit reached.
+  /// Opens a socket. `handler` must outlive it. Errors: port taken, address not ours, no route to the peer, limit
+  /// reached.
   Result<UdpSocket> bind(const UdpBindOptions& options, UdpHandler& handler);
 
-  /// Calls f(endpoint) for every socket. Off the data path.
+  /// Calls f(local endpoint) for every socket. Off the data path.
   template <typename F>
   void for_each_socket(F&& f) {
     sockets_.for_each([&](std::uint32_t, Socket& socket) { f(Endpoint{socket.address, socket.port}); });
@@ -112,30 +56,81 @@ class Udp {
   friend class UdpSocket;
   struct Socket {
     UdpHandler* handler;
-    IpAddress address;  // unspecified: every local address
+    IpAddress address;        // unspecified: every local address
+    IpAddress bound_address;  // what bind() was told: disconnect() goes back to it
     std::uint16_t port;
+    std::uint16_t port_last;  // == port but for a range
+    Endpoint remote = {};     // port 0: not connected
+    UdpSocketOptions options = {};
+    std::uint32_t kept = 0;  // octets that were delivered and still are with the application
+    bool corked = false;
     // The last destination: most sockets answer one peer many times.
-    IpAddress route_to;
-    IpAddress route_source;
-    RouteCache route;
+    IpAddress route_to = {};
+    IpAddress route_source = {};
+    RouteCache route = {};
+    // While corked: what has gathered, and where it goes.
+    Bytes gathered = {};
+    Endpoint gathered_to = {};
+    Endpoint gathered_from = {};
+
+    bool is_connected() const noexcept { return remote.port != 0; }
+    bool is_range() const noexcept { return port != port_last; }
+  };
+  struct Source {
+    IpAddress address;
+    std::uint16_t port;
+  };
+  struct Ledger : ChargeLedger {
+    explicit Ledger(Udp& u) noexcept : udp(u) {}
+    Udp& udp;
   };
 
   // udp.cc
   static std::uint32_t hash(std::uint16_t port) noexcept;
-  /// A socket on `port` that `address` would reach or collide with; nil when there is none.
+  std::uint32_t hash(std::uint16_t port, const Endpoint& remote) const noexcept;
+  /// An unconnected socket on `port` that `address` would reach or collide with; nil when there is none.
   std::uint32_t find(std::uint16_t port, const IpAddress& address) const noexcept;
-  std::uint16_t unused_port(const IpAddress& address) noexcept;
+  std::uint32_t find_in_ranges(std::uint16_t port, const IpAddress& address) const noexcept;
+  std::uint32_t find_connected(std::uint16_t port, const IpAddress& address,
+                               const Endpoint& remote) const noexcept;
+  /// Who gets what `remote` sends to `port` at `address`.
+  std::uint32_t find_receiver(std::uint16_t port, const IpAddress& address,
+                              const Endpoint& remote) const noexcept {
+    if (flows_.size() != 0)
+      if (const std::uint32_t index = find_connected(port, address, remote); index != Slab<Socket>::nil) return index;
+    return find(port, address);
+  }
+  Result<void> check(const UdpBindOptions& options) const;
+  Result<IpAddress> address_towards(const Endpoint& remote, const IpAddress& bound) const;
+  bool is_free(std::uint16_t port, std::uint16_t last, const IpAddress& address) const noexcept;
+  std::uint16_t unused_port() noexcept;
+  void enter(std::uint32_t index) noexcept;
+  void leave(std::uint32_t index) noexcept;
+  Result<void> connect(SlabHandle handle, const Endpoint& remote);
+  Result<void> disconnect(SlabHandle handle);
   void close(SlabHandle handle) noexcept;
+  static void release(ChargeLedger& ledger, SlabHandle owner, std::uint32_t octets) noexcept;
 
   // udp_input.cc
   DropReason accept(RxPacket& packet, TimePoint now) noexcept;
+  static bool passes(const SocketFilter& filter, RxPacket& in) noexcept;
+  bool coalesce(SlabHandle owner, const Datagram& datagram, Packet& payload) noexcept;
   void deliver_group(SlabHandle owner, std::span<Datagram> group) noexcept;
 
   // udp_output.cc
-  SendStatus send_to(SlabHandle handle, const Endpoint& remote, Bytes&& data,
-                     const IpAddress& local) noexcept;
-  SendStatus choose_route(Socket& socket, const IpAddress& remote, const IpAddress& local,
-                          IpAddress& source) noexcept;
+  SendStatus send_to(SlabHandle handle, const Endpoint& remote, Bytes&& data, const Endpoint& local) noexcept;
+  SendStatus send_now(Socket& socket, const Endpoint& remote, Bytes&& data, const Endpoint& local) noexcept;
+  SendStatus send_segmented(SlabHandle handle, const Endpoint& remote, Bytes&& data, std::uint16_t segment_size,
+                            const Endpoint& local) noexcept;
+  SendStatus gather(Socket& socket, const Endpoint& remote, Bytes&& data, const Endpoint& local) noexcept;
+  SendStatus uncork(SlabHandle handle) noexcept;
+  SendStatus choose_source(Socket& socket, const Endpoint& remote, const Endpoint& local, Source& source) noexcept;
+  SendStatus choose_route(Socket& socket, const IpAddress& remote) noexcept;
+  SendStatus transmit(Socket& socket, const Endpoint& remote, const Source& source, Bytes&& data) noexcept;
+  void transmit(Socket& socket, const Endpoint& remote, const Source& source, Packet packet) noexcept;
+  std::uint32_t payload_max(const Socket& socket, const Endpoint& remote) const noexcept;
+  static void give_back(Bytes& data, Bytes&& front) noexcept;
+  SendStatus refuse(SendStatus status) noexcept;
   Packet add_header_room(Bytes& data) noexcept;
 
   UdpOptions options_;
@@ -143,8 +138,13 @@ class Udp {
   PacketPool pool_;
   Counters& counters_;
   Rng& rng_;
+  Ledger ledger_;
+  SipKey flow_key_;
   Slab<Socket> sockets_;
-  HashIndex ports_;
+  HashIndex ports_;                       // unconnected sockets on one port, by port
+  HashIndex flows_;                       // connected ones, by port and peer
+  std::vector<std::uint32_t> ranges_;      // unconnected ones on a range; room for port_ranges_max
+  std::vector<std::uint16_t> port_users_;  // sockets of each port, those on ranges not counted
   std::size_t gathered_ = 0;
   bool delivering_ = false;
   std::array<Datagram, datagrams_per_call_max> datagrams_;  // [0, gathered_), in order of arrival

@@ -10,9 +10,10 @@
 namespace pollux {
 namespace {
 
+constexpr std::size_t coalesce_scan_max = 8;        // deliveries searched for the flow of a datagram
+constexpr std::uint32_t coalesced_octets_max = 65535;  // of one delivery, as one IP packet could hold
+
 bool has_good_checksum(const RxPacket& packet, const UdpView& udp) noexcept {
-  // RFC 768: over IPv4 a sender may leave the checksum out; over IPv6 it must not (RFC 8200 8.1).
-  if (!udp.has_checksum()) return packet.source.is_v4();
   if (rx_l4_checksum_good(packet.packet.mbuf())) return true;
   const auto length = static_cast<std::uint32_t>(udp.length());
   ChecksumSum sum = sum_chain(packet.packet.mbuf(), 0, length);
@@ -33,6 +34,7 @@ UdpError error_of(IcmpProblem problem) noexcept {
     case IcmpProblem::packet_too_big:
       return UdpError::message_too_large;
     case IcmpProblem::time_exceeded:
+      return UdpError::time_exceeded;
     case IcmpProblem::parameter_problem:
     case IcmpProblem::other:
       break;
@@ -44,34 +46,93 @@ UdpError error_of(IcmpProblem problem) noexcept {
 
 void Udp::input(RxPacket packet, TimePoint now) noexcept {
   POLLUX_DCHECK(!delivering_);
-  if (const DropReason reason = accept(packet, now); reason != DropReason::none) counters_.drop(reason);
+  if (const DropReason reason = accept(packet, now); reason != DropReason::none) [[unlikely]] {
+    counters_.drop(reason);
+    if (reason != DropReason::udp_no_socket) counters_.add(Counter::udp_in_errors);
+    if (reason == DropReason::udp_bad_checksum) counters_.add(Counter::udp_in_csum_errors);
+    if (reason == DropReason::udp_receive_buffer_full) counters_.add(Counter::udp_rcvbuf_errors);
+  }
   if (gathered_ == datagrams_per_call_max) deliver();
 }
 
 DropReason Udp::accept(RxPacket& in, TimePoint now) noexcept {
   const auto udp = UdpView::parse(in.packet.front(), in.packet.size());
   if (!udp) return udp.error();
-  if (!has_good_checksum(in, *udp)) return DropReason::udp_bad_checksum;
-  const std::uint16_t source_port = udp->source_port();
-  const std::uint32_t index = find(udp->destination_port(), in.destination);
+  const Endpoint remote{in.source, udp->source_port()};
+  const Endpoint local{in.destination, udp->destination_port()};
+  const std::uint32_t index = find_receiver(local.port, local.address, remote);
+  if (udp->has_checksum()) [[likely]] {
+    if (!has_good_checksum(in, *udp)) return DropReason::udp_bad_checksum;
+  } else if (!remote.address.is_v4() &&
+             (index == Slab<Socket>::nil || !sockets_[index].options.zero_checksum6)) {
+    // RFC 768: over IPv4 a sender may leave the checksum out. RFC 8200 8.1: over IPv6 it must not, unless the
+    // receiver has been told to expect it.
+    return DropReason::udp_no_checksum;
+  }
   if (index == Slab<Socket>::nil) {
     // RFC 1122 4.1.3.1: port unreachable; Ip keeps silent about groups and floods.
     counters_.add(Counter::udp_no_ports);
     ip_.send_unreachable(in, UnreachableCode::port, now);
     return DropReason::udp_no_socket;
   }
+  Socket& socket = sockets_[index];
+  if (socket.options.filter != nullptr && !passes(*socket.options.filter, in)) return DropReason::udp_filtered;
   const auto length = static_cast<std::uint32_t>(udp->length());
+  const std::uint32_t octets = length - std::uint32_t{UdpView::header_size};
+  if (socket.options.receive_buffer != 0 && socket.kept + octets > socket.options.receive_buffer) [[unlikely]]
+    return DropReason::udp_receive_buffer_full;
   if (in.packet.size() > length) in.packet.trim_to(length);
   in.packet.pull_front(UdpView::header_size);
-  if (in.packet.size() == 0) in.packet.reset();
-  owners_[gathered_] = sockets_.handle(index);
-  datagrams_[gathered_] = {.remote = {in.source, source_port},
-                           .local = in.destination,
-                           .ttl = in.ttl,
-                           .tos = in.tos,
-                           .data = Bytes(std::move(in.packet))};
+  if (octets == 0) in.packet.reset();
+  socket.kept += octets;
+  const SlabHandle owner = sockets_.handle(index);
+  Datagram& datagram = datagrams_[gathered_];
+  datagram.remote = remote;
+  datagram.local = local;
+  datagram.interface = in.interface;
+  datagram.ttl = in.ttl;
+  datagram.tos = in.tos;
+  datagram.segment_size = 0;
+  datagram.received = now;
+  if (socket.options.coalesce && octets != 0 && coalesce(owner, datagram, in.packet)) return DropReason::none;
+  datagram.data = Bytes(std::move(in.packet), &ledger_, owner);
+  owners_[gathered_] = owner;
   ++gathered_;
   return DropReason::none;
+}
+
+// The filter sees the packet from its IP header on, which still lies in front.
+bool Udp::passes(const SocketFilter& filter, RxPacket& in) noexcept {
+  rte_mbuf& m = *in.packet.mbuf();
+  const std::uint16_t header = in.ip_header_length;
+  m.data_off = static_cast<std::uint16_t>(m.data_off - header);
+  m.data_len = static_cast<std::uint16_t>(m.data_len + header);
+  m.pkt_len += header;
+  const bool accepted = filter.accepts(m);
+  in.packet.pull_front(header);
+  return accepted;
+}
+
+// Appends `payload` to what has gathered of its flow, if that may grow: as long as datagrams have one size, a
+// smaller one ends it, and neither the flow's order nor its header fields change.
+bool Udp::coalesce(SlabHandle owner, const Datagram& datagram, Packet& payload) noexcept {
+  const std::size_t oldest = gathered_ - std::min(gathered_, coalesce_scan_max);
+  for (std::size_t i = gathered_; i-- > oldest;) {
+    Datagram& last = datagrams_[i];
+    if (owners_[i] != owner || last.remote != datagram.remote || last.local != datagram.local) continue;
+    const std::uint32_t size = last.data.size();
+    const std::uint32_t segment = last.segment_size != 0 ? last.segment_size : size;
+    if (size == 0 || payload.size() > segment || size % segment != 0 || last.ttl != datagram.ttl ||
+        last.tos != datagram.tos || last.interface != datagram.interface ||
+        size / segment >= UdpSocket::segments_max || size + payload.size() > coalesced_octets_max)
+      return false;
+    Packet whole = last.data.detach();
+    const bool chained = whole.chain(payload);
+    last.data = Bytes(std::move(whole), &ledger_, owner);
+    if (chained) last.segment_size = static_cast<std::uint16_t>(segment);
+    return chained;
+  }
+  return false;
 }
 
 void Udp::deliver() noexcept {
@@ -101,7 +162,9 @@ void Udp::deliver() noexcept {
 
 void Udp::deliver_group(SlabHandle owner, std::span<Datagram> group) noexcept {
   if (const Socket* const socket = sockets_.find(owner)) {
-    counters_.add(Counter::udp_in_datagrams, group.size());
+    std::uint64_t count = 0;
+    for (const Datagram& datagram : group) count += datagram.count();
+    counters_.add(Counter::udp_in_datagrams, count);
     socket->handler->on_datagrams(UdpSocket(this, owner), group);  // may close the socket
   } else {  // closed by a handler earlier in this delivery
     counters_.drop(DropReason::udp_no_socket, group.size());
@@ -113,10 +176,11 @@ DropReason Udp::icmp_error(const IcmpError& error) noexcept {
   const QuotedPacket& quoted = error.quoted;
   // RFC 1122 4.1.3.3, 4.1.4: to the socket that sent it, which is one of ours only if the source is.
   if (!ip_.is_local(quoted.source)) return DropReason::icmp_no_match;
-  const std::uint32_t index = find(quoted.source_port, quoted.source);
+  // A connected socket hears of its own peer only.
+  const Endpoint remote{quoted.destination, quoted.destination_port};
+  const std::uint32_t index = find_receiver(quoted.source_port, quoted.source, remote);
   if (index == Slab<Socket>::nil) return DropReason::icmp_no_match;
-  sockets_[index].handler->on_error(UdpSocket(this, sockets_.handle(index)),
-                                    {quoted.destination, quoted.destination_port}, error_of(error.problem));
+  sockets_[index].handler->on_error(UdpSocket(this, sockets_.handle(index)), remote, error_of(error.problem));
   return DropReason::none;
 }
 

@@ -1,4 +1,5 @@
 // From the sockets to IP.
+#include <algorithm>
 #include <utility>
 
 #include "pollux/ip/prepend.h"
@@ -12,7 +13,6 @@
 namespace pollux {
 namespace {
 
-constexpr std::uint8_t multicast_ttl = 1;  // RFC 1112 6.1: unless the application asks for more
 constexpr std::uint32_t lower_headers_size = EthernetFields::size + Ipv6Fields::size;  // the larger family's
 
 // Octets of headers within the MTU.
@@ -22,89 +22,177 @@ std::uint32_t overhead(bool v4) noexcept {
 
 }  // namespace
 
-SendStatus UdpSocket::send_to(const Endpoint& remote, Bytes&& data, IpAddress local) noexcept {
-  return udp_ == nullptr ? SendStatus::closed : udp_->send_to(handle_, remote, std::move(data), local);
-}
-
-SendStatus UdpSocket::send_to(const Endpoint& remote, std::span<const std::uint8_t> data,
-                              IpAddress local) noexcept {
-  if (!is_open()) return SendStatus::closed;
-  if (data.size() > 0xffff) return SendStatus::too_large;
-  Bytes bytes = Bytes::copy_of(udp_->pool_, data);
-  if (bytes.size() != data.size()) return SendStatus::no_memory;
-  return udp_->send_to(handle_, remote, std::move(bytes), local);
-}
-
-SendStatus UdpSocket::send_to(const Endpoint& remote, std::string_view data, IpAddress local) noexcept {
-  return send_to(remote, std::span(reinterpret_cast<const std::uint8_t*>(data.data()), data.size()), local);
-}
-
-SendStatus Udp::send_to(SlabHandle handle, const Endpoint& remote, Bytes&& data,
-                        const IpAddress& local) noexcept {
+SendStatus Udp::send_to(SlabHandle handle, const Endpoint& remote, Bytes&& data, const Endpoint& local) noexcept {
   Socket* const socket = sockets_.find(handle);
   if (socket == nullptr) return SendStatus::closed;
-  if (remote.port == 0) return SendStatus::no_route;
-  IpAddress source;
-  if (const SendStatus status = choose_route(*socket, remote.address, local, source);
-      status != SendStatus::ok)
-    return status;
-  const InterfaceId port = socket->route.interface;
-  const bool v4 = remote.address.is_v4();
-  if (data.size() + overhead(v4) > ip_.mtu(port)) return SendStatus::too_large;
-  if (ip_.tx(port).room() == 0) return SendStatus::would_block;
+  if (socket->corked) [[unlikely]]
+    return gather(*socket, remote, std::move(data), local);
+  return send_now(*socket, remote, std::move(data), local);
+}
 
-  const auto length = static_cast<std::uint16_t>(data.size() + UdpFields::size);
+SendStatus Udp::send_now(Socket& socket, const Endpoint& remote, Bytes&& data, const Endpoint& local) noexcept {
+  Source source;
+  if (const SendStatus status = choose_source(socket, remote, local, source); status != SendStatus::ok) return status;
+  if (data.size() > payload_max(socket, remote)) return SendStatus::too_large;
+  if (ip_.tx(socket.route.interface).room() == 0) return refuse(SendStatus::would_block);
+  return transmit(socket, remote, source, std::move(data));
+}
+
+// Octets of the largest datagram that leaves in one piece. The socket's route leads to `remote`.
+std::uint32_t Udp::payload_max(const Socket& socket, const Endpoint& remote) const noexcept {
+  return ip_.mtu(socket.route.interface) - overhead(remote.address.is_v4());
+}
+
+SendStatus Udp::send_segmented(SlabHandle handle, const Endpoint& remote, Bytes&& data, std::uint16_t segment_size,
+                               const Endpoint& local) noexcept {
+  if (segment_size == 0 || data.size() <= segment_size) return send_to(handle, remote, std::move(data), local);
+  Socket* const socket = sockets_.find(handle);
+  if (socket == nullptr) return SendStatus::closed;
+  Source source;
+  if (const SendStatus status = choose_source(*socket, remote, local, source); status != SendStatus::ok) return status;
+  const std::uint32_t count = (data.size() + segment_size - 1) / segment_size;
+  if (segment_size > payload_max(*socket, remote) || count > UdpSocket::segments_max) return SendStatus::too_large;
+  if (socket->corked || ip_.tx(socket->route.interface).room() < count) return refuse(SendStatus::would_block);
+  while (!data.empty()) {
+    Bytes segment = data.split_front(pool_, std::min<std::uint32_t>(segment_size, data.size()));
+    if (segment.empty()) return refuse(SendStatus::no_memory);
+    // With an mbuf for its header at hand a segment goes, so that `data` is always what has not gone.
+    Packet packet = add_header_room(segment);
+    if (!packet) {
+      give_back(data, std::move(segment));
+      return refuse(SendStatus::no_memory);
+    }
+    transmit(*socket, remote, source, std::move(packet));
+  }
+  return SendStatus::ok;
+}
+
+// What was split off goes in front again. Chaining cannot fail: the whole was one chain before.
+void Udp::give_back(Bytes& data, Bytes&& front) noexcept {
+  Packet whole = front.take_packet();
+  if (!data.empty()) {
+    Packet rest = data.take_packet();
+    const bool chained = whole.chain(rest);
+    POLLUX_DCHECK(chained);
+    (void)chained;
+  }
+  data = Bytes(std::move(whole));
+}
+
+SendStatus Udp::gather(Socket& socket, const Endpoint& remote, Bytes&& data, const Endpoint& local) noexcept {
+  if (socket.gathered_to.port == 0) {
+    Source source;
+    if (const SendStatus status = choose_source(socket, remote, local, source); status != SendStatus::ok) return status;
+    if (data.size() > payload_max(socket, remote)) return SendStatus::too_large;
+    socket.gathered_to = remote;
+    socket.gathered_from = local;
+    socket.gathered = Bytes(data.take_packet());
+    return SendStatus::ok;
+  }
+  if (const SendStatus status = choose_route(socket, socket.gathered_to.address); status != SendStatus::ok)
+    return status;
+  if (socket.gathered.size() + data.size() > payload_max(socket, socket.gathered_to)) return SendStatus::too_large;
+  if (data.empty()) return SendStatus::ok;
+  if (!socket.gathered.empty()) give_back(data, std::move(socket.gathered));
+  socket.gathered = Bytes(data.take_packet());
+  return SendStatus::ok;
+}
+
+SendStatus Udp::uncork(SlabHandle handle) noexcept {
+  Socket* const socket = sockets_.find(handle);
+  if (socket == nullptr) return SendStatus::closed;
+  if (socket->corked && socket->gathered_to.port != 0) {
+    const SendStatus status =
+        send_now(*socket, socket->gathered_to, std::move(socket->gathered), socket->gathered_from);
+    if (status != SendStatus::ok) return status;
+    socket->gathered_to = {};
+  }
+  socket->corked = false;
+  return SendStatus::ok;
+}
+
+SendStatus Udp::refuse(SendStatus status) noexcept {
+  counters_.add(Counter::udp_sndbuf_errors);
+  return status;
+}
+
+SendStatus Udp::transmit(Socket& socket, const Endpoint& remote, const Source& source, Bytes&& data) noexcept {
   Packet packet = add_header_room(data);
-  if (!packet) return SendStatus::no_memory;
-  UdpFields fields{.source_port = socket->port, .destination_port = remote.port, .length = length};
+  if (!packet) return refuse(SendStatus::no_memory);
+  transmit(socket, remote, source, std::move(packet));
+  return SendStatus::ok;
+}
+
+// `packet`: the payload behind room for the UDP header.
+void Udp::transmit(Socket& socket, const Endpoint& remote, const Source& source, Packet packet) noexcept {
+  const UdpSocketOptions& options = socket.options;
+  const auto length = static_cast<std::uint16_t>(packet.size());
+  const bool v4 = remote.address.is_v4();
+  UdpFields fields{.source_port = source.port, .destination_port = remote.port, .length = length};
   const auto protocol = static_cast<std::uint8_t>(IpProtocol::udp);
-  if (ip_.offloads(port).udp_checksum) {  // the NIC adds the rest to the pseudo-header's sum in the field
+  // RFC 768: a sender may leave the checksum out. RFC 6935 5: over IPv6 only where both ends agreed to.
+  const bool summed = options.send_checksum || !(v4 || options.zero_checksum6);
+  if (summed && ip_.offloads(socket.route.interface).udp_checksum) {
+    // The NIC adds the rest to the pseudo-header's sum in the field.
     ChecksumSum sum;
-    sum.add_pseudo_header(source, remote.address, protocol, length);
+    sum.add_pseudo_header(source.address, remote.address, protocol, length);
     fields.checksum = sum.folded();
     fields.emit(packet.data());
     packet.mbuf()->ol_flags |= RTE_MBUF_F_TX_UDP_CKSUM;
     packet.mbuf()->l4_len = UdpFields::size;
   } else {
     fields.emit(packet.data());
-    ChecksumSum sum = sum_chain(packet.mbuf(), 0, length);
-    sum.add_pseudo_header(source, remote.address, protocol, length);
-    fields.checksum = sum.finish() == 0 ? 0xffff : sum.finish();  // RFC 768: 0 would mean "none"
-    fields.emit(packet.data());
+    if (summed) {
+      ChecksumSum sum = sum_chain(packet.mbuf(), 0, length);
+      sum.add_pseudo_header(source.address, remote.address, protocol, length);
+      fields.checksum = sum.finish() == 0 ? 0xffff : sum.finish();  // RFC 768: 0 would mean "none"
+      fields.emit(packet.data());
+    }
   }
   counters_.add(Counter::udp_out_datagrams);
-  const IpSend send{.source = source,
+  const IpSend send{.source = source.address,
                     .destination = remote.address,
                     .protocol = protocol,
-                    .ttl = remote.address.is_multicast() ? multicast_ttl : ip_.ttl()};
+                    .ttl = remote.address.is_multicast() ? options.multicast_ttl
+                           : options.ttl != 0            ? options.ttl
+                                                         : ip_.ttl(),
+                    .tos = options.tos};
   // What IP drops from here on (no ARP answer, say) it counts; a datagram was never promised to arrive.
   if (v4) [[likely]]
-    (void)ip_.send_v4(std::move(packet), send, socket->route, ip_.now());
+    (void)ip_.send_v4(std::move(packet), send, socket.route, ip_.now());
   else
-    (void)ip_.send_v6(std::move(packet), send, socket->route, ip_.now());
+    (void)ip_.send_v6(std::move(packet), send, socket.route, ip_.now());
+}
+
+SendStatus Udp::choose_route(Socket& socket, const IpAddress& remote) noexcept {
+  if (socket.route.generation == ip_.route_generation() && socket.route_to == remote) [[likely]]
+    return SendStatus::ok;
+  const auto chosen = ip_.source_for(remote);
+  if (!chosen || !ip_.resolve(remote, socket.route, ip_.now())) {
+    socket.route = {};
+    return SendStatus::no_route;
+  }
+  socket.route_to = remote;
+  socket.route_source = *chosen;
   return SendStatus::ok;
 }
 
-SendStatus Udp::choose_route(Socket& socket, const IpAddress& remote, const IpAddress& local,
-                             IpAddress& source) noexcept {
-  if (socket.route.generation != ip_.route_generation() || socket.route_to != remote) {
-    const auto chosen = ip_.source_for(remote);
-    if (!chosen || !ip_.resolve(remote, socket.route, ip_.now())) {
-      socket.route = {};
-      return SendStatus::no_route;
-    }
-    socket.route_to = remote;
-    socket.route_source = *chosen;
-  }
+SendStatus Udp::choose_source(Socket& socket, const Endpoint& remote, const Endpoint& local, Source& source) noexcept {
+  if (remote.port == 0) return SendStatus::no_route;
+  if (const SendStatus status = choose_route(socket, remote.address); status != SendStatus::ok) return status;
   // RFC 1122 4.1.3.5: the application's choice, else the socket's, else the route's. A reply to a datagram
   // that came to a group takes the route's, as a group is no source.
-  source = socket.address.is_unspecified() ? socket.route_source : socket.address;
-  if (source.is_v4() != remote.is_v4()) return SendStatus::no_route;
-  if (!local.is_unspecified() && !ip_.is_group(local)) {
-    if (local.is_v4() != remote.is_v4() || !ip_.is_local(local) ||
-        (!socket.address.is_unspecified() && local != socket.address))
+  source = {.address = socket.address.is_unspecified() ? socket.route_source : socket.address, .port = socket.port};
+  if (source.address.is_v4() != remote.address.is_v4()) return SendStatus::no_route;
+  if (local.port != 0) {
+    if (local.port < socket.port || local.port > socket.port_last) return SendStatus::no_route;
+    source.port = local.port;
+  }
+  if (!local.address.is_unspecified() && !ip_.is_group(local.address)) {
+    if (local.address.is_v4() != remote.address.is_v4() || !ip_.is_local(local.address) ||
+        (!socket.address.is_unspecified() && local.address != socket.address))
       return SendStatus::no_route;
-    source = local;
+    source.address = local.address;
   }
   return SendStatus::ok;
 }

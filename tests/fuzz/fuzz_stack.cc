@@ -118,7 +118,8 @@ class World {
     if (listener) listeners_[port % listeners_.size()] = *listener;
   }
   void bind(std::uint16_t port) {
-    const auto socket = stack_->udp().bind({.port = port}, apps_);
+    const auto socket =
+        stack_->udp().bind({.port = port, .socket = {.coalesce = port == 9, .receive_buffer = 4096}}, apps_);
     if (socket) sockets_[port % sockets_.size()] = *socket;
   }
 

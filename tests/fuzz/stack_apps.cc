@@ -211,13 +211,17 @@ void StackApps::on_datagrams(UdpSocket socket, std::span<Datagram> datagrams) no
   for (Datagram& datagram : datagrams) {
     switch (reaction_ & 3) {
       case 0:
-        (void)socket.send_to(datagram.remote, std::move(datagram.data), datagram.local);
+        if ((reaction_ & 0x20) != 0) (void)socket.connect(datagram.remote);
+        (void)socket.send_segmented(datagram.remote, std::move(datagram.data), datagram.segment_size, datagram.local);
+        if ((reaction_ & 0x10) != 0) (void)socket.disconnect();
         break;
       case 1:
         keep(std::move(datagram.data));
         break;
       case 2:
+        if ((reaction_ & 0x10) != 0) socket.cork();
         (void)socket.send_to(datagram.remote, std::span(filler).first(datagram.data.size() * 8));
+        if ((reaction_ & 0x20) != 0) (void)socket.uncork();
         break;
       default:
         socket.close();

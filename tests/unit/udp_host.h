@@ -48,7 +48,7 @@ struct Recorder final : UdpHandler {
   };
   void on_datagrams(UdpSocket, std::span<Datagram> datagrams) noexcept override {
     calls.push_back(datagrams.size());
-    for (const Datagram& d : datagrams) got.push_back({d.remote, d.local, d.ttl, d.tos, d.data.to_string()});
+    for (const Datagram& d : datagrams) got.push_back({d.remote, d.local.address, d.ttl, d.tos, d.data.to_string()});
   }
   void on_error(UdpSocket, const Endpoint& remote, UdpError error) noexcept override {
     errors.push_back({remote, error});

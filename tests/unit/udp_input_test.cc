@@ -258,7 +258,7 @@ TEST(UdpError, ReachesTheSocketThatSentTheQuotedDatagram) {
       {unreachable, 2, UdpError::protocol_unreachable}, {unreachable, 3, UdpError::port_unreachable},
       {unreachable, 4, UdpError::message_too_large},    {unreachable, 5, UdpError::host_unreachable},
       {unreachable, 11, UdpError::network_unreachable}, {unreachable, 13, UdpError::other},
-      {Icmpv4Type::time_exceeded, 0, UdpError::other},  {Icmpv4Type::parameter_problem, 0, UdpError::other},
+      {Icmpv4Type::time_exceeded, 0, UdpError::time_exceeded},  {Icmpv4Type::parameter_problem, 0, UdpError::other},
   };
   for (const ErrorCase& c : cases) {
     SCOPED_TRACE(int{c.code});

@@ -170,7 +170,7 @@ TEST(UdpOutput, WhatCannotBeSentSaysWhyAndStaysWithTheCaller) {
   Recorder handler;
   UdpSocket socket = host.bind(7, handler);
   PacketPool pool = host.heap.pool();
-  const auto send = [&](const Endpoint& to, std::size_t size, const IpAddress& local = {}) {
+  const auto send = [&](const Endpoint& to, std::size_t size, const Endpoint& local = {}) {
     Bytes data = Bytes::copy_of(pool, pattern(size));
     const SendStatus status = socket.send_to(to, std::move(data), local);
     EXPECT_EQ(data.size(), status == SendStatus::ok ? 0u : size);
@@ -182,7 +182,7 @@ TEST(UdpOutput, WhatCannotBeSentSaysWhyAndStaysWithTheCaller) {
   EXPECT_EQ(send({remote_ip, 4000}, 10), SendStatus::no_route);
   EXPECT_EQ(send({peer_ip, 0}, 10), SendStatus::no_route);
   EXPECT_EQ(send({IpAddress(), 4000}, 10), SendStatus::no_route);
-  EXPECT_EQ(send(peer, 10, remote_ip), SendStatus::no_route) << "not our address";
+  EXPECT_EQ(send(peer, 10, {remote_ip}), SendStatus::no_route) << "not our address";
   EXPECT_EQ(host.sent().size(), 1u);
 
   while (host.ip.tx(0).room() != 0) ASSERT_EQ(send(peer, 1), SendStatus::ok);
@@ -223,11 +223,11 @@ TEST(UdpOutput, TheSourceIsTheCallersTheSocketsOrTheRoutes) {
   UdpSocket any = host.bind(7, handler);
   UdpSocket bound = host.bind(8, handler, second);
   EXPECT_EQ(any.send_to(peer, "a"), SendStatus::ok);
-  EXPECT_EQ(any.send_to(peer, "a", second), SendStatus::ok);
+  EXPECT_EQ(any.send_to(peer, "a", {second}), SendStatus::ok);
   EXPECT_EQ(any.send_to(peer, "a"), SendStatus::ok);
-  EXPECT_EQ(any.send_to(peer, "a", subnet_broadcast), SendStatus::ok);  // a reply to a broadcast
+  EXPECT_EQ(any.send_to(peer, "a", {subnet_broadcast}), SendStatus::ok);  // a reply to a broadcast
   EXPECT_EQ(bound.send_to(peer, "a"), SendStatus::ok);
-  EXPECT_EQ(bound.send_to(peer, "a", our_ip), SendStatus::no_route) << "not the socket's address";
+  EXPECT_EQ(bound.send_to(peer, "a", {our_ip}), SendStatus::no_route) << "not the socket's address";
   const IpAddress expected[] = {our_ip, second, our_ip, our_ip, second};
   const auto sent = host.sent();
   ASSERT_EQ(sent.size(), 5u);

@@ -77,7 +77,7 @@ struct OwnedEcho final : TcpHandler, UdpHandler {
   void on_datagrams(UdpSocket socket, std::span<Datagram> datagrams) noexcept override {
     for (Datagram& d : datagrams) {
       ++datagrams_seen;
-      EXPECT_EQ(steering->owner_of_flow(IpProtocol::udp, {d.local, 7}, d.remote), core);
+      EXPECT_EQ(steering->owner_of_flow(IpProtocol::udp, d.local, d.remote), core);
       socket.send_to(d.remote, std::move(d.data), d.local);
     }
   }

@@ -53,7 +53,7 @@ struct OwnedEcho final : TcpHandler, UdpHandler {
   void on_datagrams(UdpSocket socket, std::span<Datagram> datagrams) noexcept override {
     for (Datagram& d : datagrams) {
       ++datagrams_seen;
-      note(IpProtocol::udp, {d.local, 7}, d.remote);
+      note(IpProtocol::udp, d.local, d.remote);
       socket.send_to(d.remote, std::move(d.data), d.local);
     }
   }
