@@ -15,6 +15,7 @@
 #include "pollux/base/result.h"
 #include "pollux/base/rng.h"
 #include "pollux/base/time.h"
+#include "pollux/ip/header_template.h"
 #include "pollux/ip/interface.h"
 #include "pollux/ip/neighbor_table.h"
 #include "pollux/ip/route_table.h"
@@ -101,6 +102,13 @@ class Ip {
   /// The same for a caller that knows the family.
   DropReason send_v4(Packet packet, const IpSend& send, RouteCache& cache, TimePoint now) noexcept;
   DropReason send_v6(Packet packet, const IpSend& send, RouteCache& cache, TimePoint now) noexcept;
+  /// Makes the headers of packets with `payload_length` octets behind the IP header, which are to leave this
+  /// turn: false when they cannot leave just so (an old cache, a neighbour to ask first, too long). Then
+  /// send() does what is to be done.
+  [[nodiscard]] bool prepare(const IpSend& send, const RouteCache& cache, std::uint32_t payload_length,
+                             HeaderTemplate& out) const noexcept;
+  /// Queues a whole frame that begins with the octets of `headers`, in an mbuf that was never received.
+  void send_prepared(Packet frame, const HeaderTemplate& headers) noexcept;
   /// A reply's or progress' proof that the neighbour behind `cache` is reachable (RFC 4861 7.3.1).
   void confirm(const RouteCache& cache, TimePoint now) noexcept;
 

@@ -5,6 +5,7 @@
 #include "pollux/ip/prepend.h"
 #include "pollux/wire/ethernet.h"
 #include "pollux/wire/ipv4.h"
+#include "pollux/wire/ipv6.h"
 
 namespace pollux {
 namespace {
@@ -108,6 +109,47 @@ DropReason Ip::send_unconfirmed(Neighbor& neighbor, Packet packet, TimePoint now
   }
   std::memcpy(packet.data(), neighbor.header.data(), ethernet_size);
   return transmit(*interfaces_[neighbor.interface], std::move(packet));
+}
+
+bool Ip::prepare(const IpSend& send, const RouteCache& cache, std::uint32_t payload_length,
+                 HeaderTemplate& out) const noexcept {
+  if (cache.generation != route_generation_) return false;
+  const InterfaceConfig& port = interfaces_[cache.interface]->config;
+  const Neighbor& neighbor = neighbors_[cache.neighbor];
+  const bool v4 = send.destination.is_v4();
+  out.ip_size = v4 ? Ipv4Fields::size : Ipv6Fields::size;
+  if (neighbor.state != NeighborState::reachable || payload_length + out.ip_size > port.mtu) return false;
+  out.interface = cache.interface;
+  std::memcpy(out.octets.data(), neighbor.header.data(), ethernet_size);
+  if (v4) {
+    out.offload_flags = RTE_MBUF_F_TX_IPV4 | (port.offloads.ipv4_checksum ? RTE_MBUF_F_TX_IP_CKSUM : 0);
+    Ipv4Fields{.tos = send.tos,
+               .total_length = static_cast<std::uint16_t>(payload_length + Ipv4Fields::size),
+               .ttl = send.ttl,
+               .protocol = send.protocol,
+               .source = send.source,
+               .destination = send.destination}
+        .emit(&out.octets[ethernet_size], port.offloads.ipv4_checksum);
+  } else {
+    out.offload_flags = RTE_MBUF_F_TX_IPV6;
+    Ipv6Fields{.traffic_class = send.tos,
+               .payload_length = static_cast<std::uint16_t>(payload_length),
+               .next_header = send.protocol,
+               .hop_limit = send.ttl,
+               .source = send.source,
+               .destination = send.destination}
+        .emit(&out.octets[ethernet_size]);
+  }
+  return true;
+}
+
+void Ip::send_prepared(Packet frame, const HeaderTemplate& headers) noexcept {
+  rte_mbuf* const m = frame.mbuf();
+  m->ol_flags |= headers.offload_flags;
+  m->l2_len = ethernet_size;
+  m->l3_len = headers.ip_size;
+  counters_.add((headers.offload_flags & RTE_MBUF_F_TX_IPV4) != 0 ? Counter::ip_out_requests : Counter::ip6_out_requests);
+  transmit(*interfaces_[headers.interface], std::move(frame));
 }
 
 DropReason Ip::transmit(Interface& port, Packet packet) noexcept {

@@ -76,6 +76,7 @@ class NeighborTable {
   void start(TimePoint now) { timers_.emplace(now); }
 
   Neighbor& operator[](std::uint32_t index) noexcept { return entries_[index]; }
+  const Neighbor& operator[](std::uint32_t index) const noexcept { return entries_[index]; }
   std::uint32_t size() const noexcept { return entries_.size(); }
   std::uint32_t capacity() const noexcept { return entries_.capacity(); }
   /// Calls f(neighbor) for every entry. Off the data path.

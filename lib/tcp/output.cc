@@ -157,6 +157,14 @@ Tcp::Output Tcp::output_data(Tcb& tcb) noexcept {
       }
       return Output::done;
     }
+    if (length == tcb.mss && !fin) {
+      if (const std::uint32_t run = run_length(tcb, budget, segments_per_turn - sent); run >= run_min) {
+        if (const std::uint32_t left = send_run(tcb, run); left != 0) {
+          sent += left - 1;
+          continue;
+        }
+      }
+    }
     if (const Output result = send_new(tcb, length, fin); result != Output::done) return result;
     if (static_cast<std::uint32_t>(tcb.snd.nxt - tcb.snd.una) >= tcb.queue.size()) {  // all that was queued, the FIN too
       tcb.is.cwnd_limited = false;
@@ -307,9 +315,7 @@ Tcp::Output Tcp::send_syn(Tcb& tcb) noexcept {
   }
   if (length != 0) counters_.add(Counter::tcp_fast_open_active);
   if (tcb.rto_deadline.is_never()) restart_rto(tcb);
-  tcb.is.ack_now = tcb.is.ack_pending = false;
-  tcb.rcv.unacked = 0;
-  tcb.ack_deadline = TimePoint::never();
+  note_ack_sent(tcb);
   return hand_over(tcb, std::move(packet), fields);
 }
 
@@ -327,9 +333,7 @@ Tcp::Output Tcp::transmit(Tcb& tcb, Packet packet, TcpFields& fields) noexcept {
   fields.window = advertise(tcb);
   if (tcb.is.urgent_out) [[unlikely]] stamp_urgent(tcb, fields);
   stamp(tcb, fields);
-  tcb.is.ack_now = tcb.is.ack_pending = false;
-  tcb.rcv.unacked = 0;
-  tcb.ack_deadline = TimePoint::never();
+  note_ack_sent(tcb);
   return hand_over(tcb, std::move(packet), fields);
 }
 

@@ -129,6 +129,7 @@ class Tcp {
 
   static constexpr std::uint32_t time_wait_tag = 0x80000000u;
   static constexpr std::uint32_t timers_per_advance = 1024;
+  static constexpr std::uint32_t run_min = 2;  // below, a template does not pay
   static constexpr std::uint32_t segments_per_turn = 64;  // of one connection; then the next one's turn
   static constexpr std::size_t option_sets_max = 64;
   static constexpr std::uint32_t fast_open_servers_max = 256;  // whose cookies are kept
@@ -293,6 +294,16 @@ class Tcp {
   Output send_tail_probe(Tcb& tcb) noexcept;
   std::uint32_t sendable(Tcb& tcb, std::uint32_t budget, bool& fin) const noexcept;
   Output send_new(Tcb& tcb, std::uint32_t length, bool fin) noexcept;
+  struct RunHeader;
+  std::uint32_t run_length(const Tcb& tcb, std::uint32_t budget, std::uint32_t limit) noexcept;
+  std::uint32_t send_run(Tcb& tcb, std::uint32_t count) noexcept;
+  static void put_header(Packet& packet, const RunHeader& header, SeqNum sequence) noexcept;
+  /// Whatever was sent carried the latest ACK.
+  static void note_ack_sent(Tcb& tcb) noexcept {
+    tcb.is.ack_now = tcb.is.ack_pending = false;
+    tcb.rcv.unacked = 0;
+    tcb.ack_deadline = TimePoint::never();
+  }
   Output send_segment(Tcb& tcb, SeqNum seq, std::uint32_t length, bool fin) noexcept;
   Output send_empty(Tcb& tcb, SeqNum seq) noexcept;
   Output send_syn(Tcb& tcb) noexcept;

@@ -24,7 +24,12 @@ class ChecksumSum {
       p += bulk;
       left -= bulk;
     }
-    for (; left >= 4; p += 4, left -= 4) accumulate(load<std::uint32_t>(p));
+    for (; left >= 8; p += 8, left -= 8) accumulate(load<std::uint64_t>(p));
+    if (left >= 4) {
+      accumulate(load<std::uint32_t>(p));
+      p += 4;
+      left -= 4;
+    }
     if (left >= 2) {
       accumulate(load<std::uint16_t>(p));
       p += 2;
@@ -32,6 +37,8 @@ class ChecksumSum {
     }
     if (left != 0) accumulate(*p);
   }
+  /// Adds another sum, of octets that start at an even offset.
+  constexpr void add(const ChecksumSum& piece) noexcept { accumulate(piece.sum_); }
   /// Adds the sum of a piece that starts at an odd offset.
   void add_at_odd_offset(std::span<const std::uint8_t> bytes) noexcept {
     // RFC 1071 2 (B): the sum of octet-swapped words is the octet-swapped sum.
