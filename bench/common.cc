@@ -2,7 +2,6 @@
 
 #include <rte_eal.h>
 #include <rte_errno.h>
-#include <rte_mbuf_pool_ops.h>
 #include <sched.h>
 #include <sys/resource.h>
 
@@ -49,7 +48,7 @@ rte_mempool* create_mempool(const std::string& name, std::uint32_t packets, std:
   POLLUX_CHECK(mempool != nullptr, "mempool %s: %s", name.c_str(), rte_strerror(rte_errno));
   rte_pktmbuf_pool_private traits{};
   traits.mbuf_data_room_size = room;
-  POLLUX_CHECK(rte_mempool_set_ops_byname(mempool, rte_mbuf_best_mempool_ops(), nullptr) == 0, "mempool ops");
+  POLLUX_CHECK(rte_mempool_set_ops_byname(mempool, "stack", nullptr) == 0, "mempool ops");
   rte_pktmbuf_pool_init(mempool, &traits);
   POLLUX_CHECK(rte_mempool_populate_default(mempool) >= 0, "no memory for %u mbufs of %s", packets,
                name.c_str());

@@ -100,7 +100,8 @@ class Run {
  public:
   Run(const Workload& workload, const RingPair& pair)
       : workload_(workload),
-        client_(pair.client(), options(), clock_.now()),
+        // A device writes a packet into one mbuf: the server gets them so.
+        client_(pair.client(), options(), clock_.now(), {.multi_segment = false}),
         server_(pair.server(), options(), clock_.now()) {
     TcpHandler& handler = workload.kind == Workload::Kind::receive ? static_cast<TcpHandler&>(sink_)
                           : workload.kind == Workload::Kind::send  ? static_cast<TcpHandler&>(source_)

@@ -41,7 +41,7 @@ RingPair::~RingPair() {
   for (const std::uint16_t port : {client_port_, server_port_}) rte_eth_dev_stop(port);
 }
 
-Host::Host(const RingEnd& end, const StackOptions& options, TimePoint now) : end_(end) {
+Host::Host(const RingEnd& end, const StackOptions& options, TimePoint now, const TxOffloads& offloads) : end_(end) {
   auto stack = Stack::create(options, end.pool, now);
   POLLUX_CHECK(stack.has_value(), "%s", stack.error().text.c_str());
   stack_ = std::move(*stack);
@@ -49,6 +49,7 @@ Host::Host(const RingEnd& end, const StackOptions& options, TimePoint now) : end
   config.name = "ring";
   config.mac = {{2, 0, 0, 0, 0, end.last_octet}};
   config.address = {IpAddress::v4(10, 0, 0, end.last_octet), 24};
+  config.offloads = offloads;
   config.v6_addresses = {{IpAddress::v6(0xfd00, 0, 0, 0, 0, 0, 0, end.last_octet), 64}};
   auto interface = stack_->add_interface(config, now);
   POLLUX_CHECK(interface.has_value(), "%s", interface.error().text.c_str());

@@ -44,7 +44,7 @@ class Host {
  public:
   static constexpr std::uint16_t burst_max = 32;
 
-  Host(const RingEnd& end, const StackOptions& options, TimePoint now);
+  Host(const RingEnd& end, const StackOptions& options, TimePoint now, const TxOffloads& offloads = {});
 
   Stack& stack() { return *stack_; }
   bool has_input() const { return rte_ring_count(end_.rx) != 0; }

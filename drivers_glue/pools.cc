@@ -34,6 +34,14 @@ std::uint64_t mempool_memory(std::uint64_t elements, std::uint64_t element_size)
   return elements * object + ring;
 }
 
+/// Last in, first out where nobody wants another order: the buffer that was let go last is still in the caches. Held by
+/// many connections, the buffers of a first-in-first-out pool all pass through them.
+const char* mempool_ops() noexcept {
+  if (const char* const by_user = rte_mbuf_user_mempool_ops()) return by_user;
+  if (const char* const by_platform = rte_mbuf_platform_mempool_ops()) return by_platform;
+  return "stack";
+}
+
 /// rte_pktmbuf_pool_create, but for its flags: without huge pages it would put each packet in 4 KiB pages of
 /// its own, although addresses are virtual then and a packet may cross pages.
 rte_mempool* create_pktmbuf_pool(const char* name, std::uint32_t packets, std::uint32_t cache,
@@ -44,7 +52,7 @@ rte_mempool* create_pktmbuf_pool(const char* name, std::uint32_t packets, std::u
   if (pool == nullptr) return nullptr;
   rte_pktmbuf_pool_private traits{};
   traits.mbuf_data_room_size = room;
-  if (const int result = rte_mempool_set_ops_byname(pool, rte_mbuf_best_mempool_ops(), nullptr);
+  if (const int result = rte_mempool_set_ops_byname(pool, mempool_ops(), nullptr);
       result == 0) {
     rte_pktmbuf_pool_init(pool, &traits);
     if (rte_mempool_populate_default(pool) >= 0) {

@@ -56,6 +56,7 @@ void Stack::input(InterfaceId interface, std::span<rte_mbuf* const> burst, TimeP
         break;
     }
   }
+  tcp_.process_burst();
   udp_.deliver();
 }
 

@@ -32,6 +32,7 @@ DropReason Tcp::fast_path(Tcb& tcb, Segment& seg) noexcept {
   if (tcb.is.app_closed) [[unlikely]] return seg.length != 0 ? process_text(tcb, seg) : DropReason::none;
   if (seg.length == 0) return DropReason::none;
   if (must_refuse_text(tcb)) [[unlikely]] return DropReason::tcp_queue_limit;
+  note_segment_size(tcb, seg);
   deliver(tcb, std::move(seg.payload));
   return DropReason::none;
 }
@@ -207,6 +208,7 @@ DropReason Tcp::process_text(Tcb& tcb, Segment& seg) noexcept {
     finish(tcb, CloseReason::aborted);
     return DropReason::tcp_data_after_close;
   }
+  note_segment_size(tcb, seg);
   // Cut the segment to the window and to what is not there yet.
   if (seg.seq.before(tcb.rcv.nxt)) {
     const auto known = static_cast<std::uint32_t>(tcb.rcv.nxt - seg.seq);

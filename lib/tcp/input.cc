@@ -9,23 +9,37 @@ namespace pollux {
 void Tcp::input(RxPacket packet, TimePoint now) noexcept {
   set_now(now);
   counters_.add(Counter::tcp_in_segs);
-  FlowKey key;
-  Segment seg;
-  TcpOptionValues options;
-  DropReason reason = parse(packet, key, seg, options);
-  if (reason == DropReason::none) {
-    const std::uint32_t hash = key.hash(secrets_.flow_hash_seed);
-    const std::uint32_t ref = find_flow(key, hash);
-    if (ref == HashIndex::not_found) {
-      Listener* listener = find_listener(key.local, key.local_port);
-      reason = listener != nullptr ? input_listen(*listener, key, hash, seg, options) : input_no_connection(key, seg);
-    } else if ((ref & time_wait_tag) != 0) {
-      reason = input_time_wait(ref & ~time_wait_tag, seg, options);
-    } else {
-      reason = input_connection(tcbs_[ref], seg, options);
-    }
+  SegmentBurst::Entry& entry = burst_.next();
+  entry.seg = Segment{};
+  if (const DropReason reason = parse(packet, entry.key, entry.seg, entry.options); reason != DropReason::none)
+    return counters_.drop(reason);
+  entry.hash = entry.key.hash(secrets_.flow_hash_seed);
+  if (burst_.add()) return counters_.add(Counter::tcp_merged_in);
+  flows_.prefetch(entry.hash);
+  if (burst_.full()) process_burst();
+}
+
+void Tcp::process_burst() noexcept {
+  for (std::uint32_t i = 0; i < burst_.size(); ++i) process(burst_[i]);
+  burst_.clear();
+}
+
+void Tcp::process(SegmentBurst::Entry& entry) noexcept {
+  static constexpr TcpOptionValues none;
+  const TcpOptionValues& options = entry.seg.options != nullptr ? entry.options : none;
+  DropReason reason;
+  const std::uint32_t ref = find_flow(entry.key, entry.hash);
+  if (ref == HashIndex::not_found) {
+    Listener* listener = find_listener(entry.key.local, entry.key.local_port);
+    reason = listener != nullptr ? input_listen(*listener, entry.key, entry.hash, entry.seg, options)
+                                 : input_no_connection(entry.key, entry.seg);
+  } else if ((ref & time_wait_tag) != 0) {
+    reason = input_time_wait(ref & ~time_wait_tag, entry.seg, options);
+  } else {
+    reason = input_connection(tcbs_[ref], entry.seg, options);
   }
   if (reason != DropReason::none) counters_.drop(reason);
+  entry.seg.payload.reset();
 }
 
 DropReason Tcp::parse(RxPacket& packet, FlowKey& key, Segment& seg, TcpOptionValues& options) noexcept {

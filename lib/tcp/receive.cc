@@ -5,6 +5,12 @@
 
 namespace pollux {
 
+// How long the peer's full segments are (RFC 5681 4.2), as far as we can tell: the longest so far.
+void Tcp::note_segment_size(Tcb& tcb, const Segment& seg) noexcept {
+  const std::uint32_t each = seg.merged == 1 ? seg.length : (seg.length + seg.merged - 1) / seg.merged;
+  if (each > tcb.recv_mss) tcb.recv_mss = static_cast<std::uint16_t>(std::min(each, std::max<std::uint32_t>(tcb.recv_mss, tcb.advertised_mss)));
+}
+
 void Tcp::deliver(Tcb& tcb, Packet payload) noexcept {
   const std::uint32_t length = payload.size();
   tcb.rcv.nxt += length;
@@ -12,8 +18,6 @@ void Tcp::deliver(Tcb& tcb, Packet payload) noexcept {
   tcb.rcv.unacked += length;
   tcb.is.ack_pending = true;
   // RFC 5681 4.2, RFC 9293 SHLD-19: an ACK at least for every second full-sized segment.
-  tcb.recv_mss = static_cast<std::uint16_t>(
-      std::clamp<std::uint32_t>(length, tcb.recv_mss, std::max(tcb.recv_mss, tcb.advertised_mss)));
   if (tcb.rcv.unacked >= 2u * tcb.recv_mss || !tcb.options->delayed_ack) tcb.is.ack_now = true;
   counters_.add(Counter::tcp_in_bytes, length);
   mark_dirty(tcb);
@@ -31,7 +35,7 @@ bool Tcp::must_refuse_text(const Tcb& tcb) const noexcept {
 DropReason Tcp::queue_out_of_order(Tcb& tcb, Segment& seg) noexcept {
   // RFC 5681 4.2: a duplicate ACK for each, so that the sender can count three.
   constexpr std::uint8_t dup_acks_max = 32;
-  if (tcb.dup_acks_due < dup_acks_max) ++tcb.dup_acks_due;
+  tcb.dup_acks_due = static_cast<std::uint8_t>(std::min<std::uint32_t>(tcb.dup_acks_due + seg.merged, dup_acks_max));
   mark_dirty(tcb);
   if (pool_low_) return DropReason::tcp_queue_limit;
   bool overlapped = false;

@@ -16,6 +16,7 @@ struct Segment {
   std::uint32_t window = 0;  ///< as received, unscaled
   TcpFlags flags;
   std::uint16_t urgent_pointer = 0;  ///< set when flags has URG
+  std::uint16_t merged = 1;  ///< how many segments came as this one (GRO)
   bool has_timestamp = false;
   std::uint32_t ts_value = 0;
   std::uint32_t ts_echo = 0;

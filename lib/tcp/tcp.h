@@ -24,6 +24,7 @@
 #include "pollux/tcp/options.h"
 #include "pollux/tcp/port_selector.h"
 #include "pollux/tcp/segment.h"
+#include "pollux/tcp/segment_burst.h"
 #include "pollux/tcp/syn_cookie.h"
 #include "pollux/tcp/tcb.h"
 #include "pollux/tcp/time_wait.h"
@@ -66,7 +67,10 @@ class Tcp {
   Result<TcpConn> connect(const TcpConnectOptions& options, TcpHandler& handler);
 
   // --- For Stack ------------------------------------------------------------------------------------------
+  /// Takes one packet of a burst. It is handled by process_burst(), or before then when the burst is long.
   void input(RxPacket packet, TimePoint now) noexcept;
+  /// Handles what input() took: call it at the end of the burst.
+  void process_burst() noexcept;
   /// An ICMP error that quotes one of our segments.
   DropReason icmp_error(const IcmpError& error, TimePoint now) noexcept;
   void advance(TimePoint now) noexcept;
@@ -199,6 +203,7 @@ class Tcp {
   void fill_data(TcpInfo& info, const Tcb& tcb) const noexcept;
 
   // input.cc: validation, demultiplexing, segments without a connection
+  void process(SegmentBurst::Entry& entry) noexcept;
   DropReason parse(RxPacket& packet, FlowKey& key, Segment& seg, TcpOptionValues& options) noexcept;
   DropReason input_connection(Tcb& tcb, Segment& seg, const TcpOptionValues& options) noexcept;
   DropReason input_no_connection(const FlowKey& key, const Segment& seg) noexcept;
@@ -275,6 +280,7 @@ class Tcp {
 
   // receive.cc: delivery, out-of-order data, the window we advertise
   void deliver(Tcb& tcb, Packet payload) noexcept;
+  static void note_segment_size(Tcb& tcb, const Segment& seg) noexcept;
   bool must_refuse_text(const Tcb& tcb) const noexcept;
   DropReason queue_out_of_order(Tcb& tcb, Segment& seg) noexcept;
   static void note_duplicate(Tcb& tcb, const Segment& seg) noexcept;
@@ -354,6 +360,7 @@ class Tcp {
   TimePoint now_;
   std::uint32_t now_ms_;
 
+  SegmentBurst burst_;
   Slab<Tcb> tcbs_;
   Slab<ConnExtras> extras_;
   TimeWaitTable time_wait_;

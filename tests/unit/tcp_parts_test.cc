@@ -8,8 +8,10 @@
 #include "pollux/tcp/cc/congestion_control.h"
 #include "pollux/tcp/flow_key.h"
 #include "pollux/tcp/rtt_estimator.h"
+#include "pollux/tcp/segment_burst.h"
 #include "pollux/tcp/syn_cookie.h"
 #include "pollux/tcp/time_wait.h"
+#include "support/heap_pool.h"
 
 namespace pollux {
 namespace {
@@ -373,6 +375,31 @@ TEST(SynCookie, TimestampsHoldOptionsAndNeverRunAhead) {
       EXPECT_EQ(read.window_scale, syn.window_scale);
       EXPECT_EQ(read.sack_permitted, syn.sack_permitted);
     }
+}
+
+// --- SegmentBurst -----------------------------------------------------------------------------------------------
+
+TEST(SegmentBurst, FlowsWithOneHashStayTwo) {
+  test::HeapPool heap(16, 64);
+  SegmentBurst burst;
+  for (std::uint16_t i = 0; i < 4; ++i) {
+    SegmentBurst::Entry& entry = burst.next();
+    entry.key = {IpAddress::v4(10, 0, 0, 1), IpAddress::v4(10, 0, 0, 2), 7, static_cast<std::uint16_t>(1000 + i / 2)};
+    entry.hash = 4711;
+    entry.seg = Segment{};
+    entry.seg.seq = SeqNum(i * 10u);
+    entry.seg.length = 10;
+    entry.seg.flags.bits = TcpFlags::ack;
+    entry.seg.payload = heap.pool().copy_of(std::vector<std::uint8_t>(10, 1));
+    EXPECT_EQ(burst.add(), i % 2 == 1);
+  }
+  ASSERT_EQ(burst.size(), 2u);
+  for (std::uint32_t i = 0; i < 2; ++i) {
+    EXPECT_EQ(burst[i].seg.length, 20u);
+    EXPECT_EQ(burst[i].seg.payload.size(), 20u);
+    EXPECT_EQ(burst[i].seg.payload.segment_count(), 2u);
+    burst[i].seg.payload.reset();
+  }
 }
 
 }  // namespace

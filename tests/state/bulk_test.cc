@@ -1,0 +1,106 @@
+// Full segments that leave in one turn share their headers: what each must still say by itself, and what the connection must
+// still remember.
+#include <gtest/gtest.h>
+
+#include <string>
+
+#include "support/conversation.h"
+
+namespace pollux::test {
+namespace {
+
+constexpr std::uint32_t mss = 1000;
+
+TcpOptions patient() {
+  TcpOptions options = plain_tcp();
+  options.conn.delayed_ack = true;
+  return options;
+}
+
+TEST(Bulk, EachSegmentHasItsNumberAndItsOctets) {
+  TcpOptions options = plain_tcp();
+  options.conn.timestamps = true;
+  Conversation c(options);
+  c.established({.mss = mss + 12, .ts_value = 7000});
+  std::string text;
+  for (int i = 0; i < 5; ++i) text += std::string(mss, static_cast<char>('a' + i));
+  c.sends(text);
+  for (int i = 0; i < 5; ++i)
+    c.peer.expects(ACK, {.seq = 1 + i * std::int64_t{mss}, .ack = 1, .data = std::string(mss, static_cast<char>('a' + i)),
+                         .ts_echo = 7000, .push = i == 4});
+  c.peer.expects_nothing();
+  EXPECT_EQ(c.count(Counter::tcp_out_bytes), 5u * mss);
+}
+
+TEST(Bulk, Must61PushOnlyOnTheLastOfWhatIsQueued) {
+  Conversation c;
+  c.established({.mss = mss});
+  c.sends(std::string(3 * mss, 'x'));
+  c.peer.expects(ACK, {.len = mss, .push = false});
+  c.peer.expects(ACK, {.len = mss, .push = false});
+  c.peer.expects(ACK, {.len = mss, .push = true});
+}
+
+TEST(Bulk, NoMoreThanThePeersWindow) {
+  Conversation c;
+  c.established({.mss = mss});
+  c.peer.sends(ACK, {.window = 3 * mss + 400});
+  c.sends(std::string(6 * mss, 'x'));
+  for (int i = 0; i < 3; ++i) c.peer.expects(ACK, {.len = mss});
+  c.peer.expects_nothing();
+}
+
+TEST(Bulk, NoMoreThanTheCongestionWindow) {
+  TcpOptions options = plain_tcp();
+  options.initial_window_segments = 4;
+  Conversation c(options);
+  c.established({.mss = mss});
+  c.sends(std::string(9 * mss, 'x'));
+  for (int i = 0; i < 4; ++i) c.peer.expects(ACK, {.len = mss});
+  c.peer.expects_nothing();
+}
+
+TEST(Bulk, DataCarriesTheAckThatWasOwed) {
+  Conversation c(patient());
+  c.established({.mss = mss});
+  c.peer.sends(ACK, {.window = 3 * mss, .len = 10});
+  c.sends(std::string(6 * mss, 'x'));
+  for (int i = 0; i < 3; ++i) c.peer.expects(ACK, {.ack = 11, .len = mss});
+  c.peer.expects_silence(180_ms);  // longer than an ACK may be delayed, shorter than the retransmission timer
+}
+
+TEST(Bulk, IsWatchedFromItsFirstSegmentOn) {
+  TcpOptions options = plain_tcp();
+  options.conn.user_timeout = 5_s;
+  Conversation c(options);
+  c.established({.mss = mss});
+  c.peer.waits(60_s);
+  c.sends(std::string(3 * mss, 'x'));
+  for (int i = 0; i < 3; ++i) c.peer.expects(ACK, {.len = mss});
+  c.peer.expects_after(200_ms, ACK, {.seq = 1, .len = mss});  // the user timeout counts from now, not from the handshake
+  EXPECT_TRUE(c.app.closed.empty());
+}
+
+TEST(Bulk, UrgentDataIsMarkedInEverySegmentBeforeIt) {
+  Conversation c;
+  c.established({.mss = mss});
+  c.queues(std::string(3 * mss, 'x'));
+  const std::uint8_t mark[] = {'!'};
+  EXPECT_EQ(c.app.conn.send_urgent(mark).accepted, 1u);
+  c.runs();
+  for (int i = 0; i < 3; ++i) c.peer.expects(ACK | URG, {.len = mss});
+}
+
+// RFC 5681 4.1 looks at the time since data was sent.
+TEST(Bulk, IsTheLatestThatWasSent) {
+  Conversation c;
+  c.established({.mss = mss});
+  c.peer.sends(ACK, {.window = 3 * mss});
+  c.peer.waits(5_s);
+  c.sends(std::string(6 * mss, 'x'));
+  c.peer.waits(50_ms);
+  EXPECT_LE(c.app.conn.info().last_sent, 51_ms);
+}
+
+}  // namespace
+}  // namespace pollux::test
