@@ -161,7 +161,8 @@ class Ipv6(harness.ServerTest):
             "ip_bad_source": ip6(17, bytes(8), addresses=ours + ours),  # land
             "ip_unknown_protocol": ip6(132, bytes(8)),
             "icmp_bad_checksum": ip6(58, b"\x80\x00\x12\x34" + bytes(8)),
-            "udp_bad_checksum": ip6(17, struct.pack("!HHHH", 9, 7, 8, 0)),
+            "udp_bad_checksum": ip6(17, struct.pack("!HHHH", 9, 7, 8, 0x1234)),
+            "udp_no_checksum": ip6(17, struct.pack("!HHHH", 9, 7, 8, 0)),
         }
         with frames.Wire() as wire:
             for reason, packet in cases.items():
