@@ -129,6 +129,13 @@ Packet SendQueue::segment(PacketPool& pool, std::uint32_t position, std::uint32_
   Packet packet = pool.alloc();
   if (!packet) return packet;
   Place place = locate(position);
+  if (length <= copy_max && length <= place.mbuf->data_len - place.offset) [[likely]] {
+    rte_mbuf* const m = packet.mbuf();  // fresh, and with room for copy_max
+    std::memcpy(rte_pktmbuf_mtod(m, void*), rte_pktmbuf_mtod_offset(place.mbuf, const void*, place.offset), length);
+    m->pkt_len = m->data_len = static_cast<std::uint16_t>(length);
+    cursor_ = {place.mbuf, place.offset + length, position + length};
+    return packet;
+  }
 
   const bool copy = length <= copy_max || piece_count(place, length) > pieces_max;
   for (std::uint32_t done = 0; done < length;) {
