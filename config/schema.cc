@@ -80,6 +80,14 @@ Section ip_section(IpOptions& ip) {
   s.integer("dad_solicitations", ip.dad_solicitations, 0, 10,
             "Solicitations that look for another owner of an IPv6 address before it is used, arp_retry apart "
             "(RFC 4862 5.4); 0: none");
+  s.integer("reassembly_datagrams_max", ip.reassembly_datagrams_max, 1, 65535,
+            "Datagrams per core of which some fragments are missing; then the oldest is given up");
+  s.integer("reassembly_fragments_max", ip.reassembly_fragments_max, 1, 1'048'576,
+            "Fragments kept per core, at most a quarter of its packet buffers; then the oldest datagram is given up");
+  s.integer("reassembly_source_max", ip.reassembly_source_max, 1, 1'048'576,
+            "Fragments kept of one source; then its oldest datagram is given up");
+  s.duration("reassembly_timeout", ip.reassembly_timeout, 100_ms, 120_s,
+             "How long a datagram waits for its missing fragments (RFC 1122 3.3.2, RFC 8200 4.5)");
   return s;
 }
 

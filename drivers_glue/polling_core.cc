@@ -63,6 +63,12 @@ Result<void> PollingCore::build_stack() {
   for (const auto& interface : plan_.interfaces)
     if (auto id = stack_->add_interface(interface, now); !id)
       return pollux::failure(id.error().code, fmt::format("port {}: {}", interface.name, id.error().text));
+  if (plan_.ports[0].handover != nullptr) {
+    std::vector<Handover*> handovers;
+    for (const auto& share : plan_.ports) handovers.push_back(share.handover);
+    steered_frames_ = std::make_unique<SteeredFrames>(std::move(handovers), plan_.index);
+    stack_->ip().set_steering(steered_frames_.get());
+  }
   for (const auto& route : plan_.routes)
     if (auto added = stack_->add_route(route.prefix, route.gateway); !added)
       return pollux::failure(added.error().code,

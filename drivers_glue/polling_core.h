@@ -16,6 +16,7 @@
 #include "pollux/drivers_glue/pools.h"
 #include "pollux/drivers_glue/port.h"
 #include "pollux/drivers_glue/telemetry_drops.h"
+#include "pollux/drivers_glue/steered_frames.h"
 #include "pollux/drivers_glue/steered_port.h"
 #include "pollux/drivers_glue/waiter.h"
 
@@ -122,6 +123,7 @@ class PollingCore {
   PacketPool pool_;
   Mailbox mailbox_;
   CoreClock clock_;
+  std::unique_ptr<SteeredFrames> steered_frames_;  // none: the only core
   std::unique_ptr<Stack> stack_;
   std::unique_ptr<CoreLoop<SteeredPort>> loop_;
   std::unique_ptr<Waiter> waiter_;

@@ -72,7 +72,8 @@ DropReason Ip::echo_reply(RxPacket& request, std::uint8_t reply_type, Counter co
                     .destination = request.source,
                     .protocol = request.protocol,
                     .ttl = options_.ttl,
-                    .tos = request.tos};
+                    .tos = request.tos,
+                    .may_fragment = true};
   if (!request.source.is_v4() &&
       find_next_hop_v6(request.source,
                        request.source.is_link_local() ? interfaces_[request.interface].get() : nullptr, cache,
@@ -107,6 +108,18 @@ void Ip::send_unreachable(const RxPacket& offender, UnreachableCode code, TimePo
     send_icmpv6_unreachable(offender, code, now);
     return;
   }
+  send_icmp_error(offender,
+                  {.type = Icmpv4Type::destination_unreachable, .code = static_cast<std::uint8_t>(code)},
+                  Counter::icmp_out_dest_unreachs, now);
+}
+
+void Ip::send_icmp_error(const RxPacket& offender, const Icmpv4Fields& fields, Counter counter,
+                         TimePoint now) noexcept {
+  // RFC 1122 3.2.2: no error about an ICMP error.
+  if (offender.protocol == static_cast<std::uint8_t>(IpProtocol::icmp) &&
+      (offender.packet.size() == 0 ||
+       offender.packet.data()[0] != static_cast<std::uint8_t>(Icmpv4Type::echo_request)))
+    return;
   if (!icmp_errors_.take(now)) {
     drop(DropReason::icmp_rate_limited);
     return;
@@ -117,8 +130,7 @@ void Ip::send_unreachable(const RxPacket& offender, UnreachableCode code, TimePo
     return;
   }
   std::uint8_t* const out = packet.data();
-  Icmpv4Fields{.type = Icmpv4Type::destination_unreachable, .code = static_cast<std::uint8_t>(code)}.emit(
-      out);
+  fields.emit(out);
   ChecksumSum sum;
   sum.add({out, packet.size()});
   store_be16(out + 2, sum.finish());
@@ -128,7 +140,7 @@ void Ip::send_unreachable(const RxPacket& offender, UnreachableCode code, TimePo
                     .protocol = static_cast<std::uint8_t>(IpProtocol::icmp),
                     .ttl = options_.ttl};
   if (this->send(std::move(packet), send, cache, now) == DropReason::none)
-    counters_.add(Counter::icmp_out_dest_unreachs);
+    counters_.add(counter);
 }
 
 }  // namespace pollux

@@ -34,7 +34,16 @@ Ip::Ip(const IpOptions& options, PacketPool pool, Counters& counters, Rng& rng)
       // Bursts of a twentieth of a second: a scan of closed ports gets its answers, a flood gets the average.
       icmp_errors_(options.icmp_errors_per_second, options.icmp_errors_per_second / 20),
       neighbors_(options.neighbors_max, options.neighbor_queue_max, static_cast<std::uint32_t>(rng.next()),
-                 counters, route_generation_) {}
+                 counters, route_generation_),
+      // Incomplete datagrams never hold more than a quarter of the pool.
+      reassembler_({.datagrams_max = options.reassembly_datagrams_max,
+                    .fragments_max = std::clamp(pool.size() / 4, 1u, options.reassembly_fragments_max),
+                    .source_max = options.reassembly_source_max,
+                    .timeout = options.reassembly_timeout},
+                   static_cast<std::uint32_t>(rng.next()), counters),
+      identification_seed_(rng.next()) {
+  for (std::uint32_t& next : identifications_) next = static_cast<std::uint32_t>(rng.next());
+}
 
 Ip::~Ip() = default;
 
@@ -156,6 +165,7 @@ void Ip::advance(TimePoint now) noexcept {
   neighbors_.advance(now, timer_budget, [&](Neighbor& neighbor) { neighbor_expired(neighbor, now); });
   for (std::size_t i = 0; i < interface_count_; ++i)
     if (now >= interfaces_[i]->due) run_due(*interfaces_[i], now);
+  if (now >= reassembler_.next_deadline()) expire_fragments(now);
 }
 
 void Ip::run_due(Interface& port, TimePoint now) noexcept {
@@ -174,7 +184,7 @@ void Ip::Interface::update_due() noexcept {
 }
 
 TimePoint Ip::next_deadline() const noexcept {
-  TimePoint next = neighbors_.next_deadline();
+  TimePoint next = std::min(neighbors_.next_deadline(), reassembler_.next_deadline());
   for (std::size_t i = 0; i < interface_count_; ++i) next = std::min(next, interfaces_[i]->due);
   return next;
 }

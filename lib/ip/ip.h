@@ -15,9 +15,11 @@
 #include "pollux/base/result.h"
 #include "pollux/base/rng.h"
 #include "pollux/base/time.h"
+#include "pollux/ip/frame_steering.h"
 #include "pollux/ip/header_template.h"
 #include "pollux/ip/interface.h"
 #include "pollux/ip/neighbor_table.h"
+#include "pollux/ip/reassembler.h"
 #include "pollux/ip/route_table.h"
 #include "pollux/ip/rx_packet.h"
 #include "pollux/ip/token_bucket.h"
@@ -42,6 +44,10 @@ struct IpOptions {
   std::uint32_t icmp_errors_per_second = 1000;          ///< ICMP errors sent, RFC 1812 4.3.2.8; 0: none
   std::uint8_t ttl = 64;                                ///< of ICMP and UDP packets; IPv6: the hop limit
   std::uint8_t dad_solicitations = 1;  ///< before an IPv6 address is used, RFC 4862 5.4; 0: used at once
+  std::uint32_t reassembly_datagrams_max = 256;   ///< incomplete datagrams per core; then the oldest is given up
+  std::uint32_t reassembly_fragments_max = 2048;  ///< fragments kept per core, at most a quarter of the packet pool
+  std::uint32_t reassembly_source_max = 512;      ///< fragments kept of one source
+  Duration reassembly_timeout = Duration::from_s(60);  ///< RFC 1122 3.3.2, RFC 8200 4.5
 };
 
 /// What a transport asks for one packet. Both addresses are of one family.
@@ -51,6 +57,7 @@ struct IpSend {
   std::uint8_t protocol = 0;
   std::uint8_t ttl = 64;
   std::uint8_t tos = 0;
+  bool may_fragment = false;  ///< cut it if it exceeds the MTU: then its checksum is complete, none asked of the NIC
 };
 
 /// A flow's cached next hop: valid while `generation` equals Ip::route_generation(). Zero-initialised: unset.
@@ -75,6 +82,9 @@ class Ip {
   /// Adds a route through `gateway`, which must lie in an interface's subnet ("0.0.0.0/0" and "::/0" are the
   /// defaults). A link-local gateway is taken to be behind the only port with IPv6.
   Result<void> add_route(const IpPrefix& prefix, const IpAddress& gateway);
+
+  /// With several cores: who asks for the owner of what this core has put together. It must outlive the stack.
+  void set_steering(FrameSteering* steering) noexcept { steering_ = steering; }
 
   // --- Input ----------------------------------------------------------------------------------------------
   /// Takes one received frame. True: `out` holds a packet for a transport (TCP, UDP, or an ICMP error: then
@@ -112,6 +122,8 @@ class Ip {
   /// A reply's or progress' proof that the neighbour behind `cache` is reachable (RFC 4861 7.3.1).
   void confirm(const RouteCache& cache, TimePoint now) noexcept;
 
+  /// Packets that `payload` octets behind an IP header of the destination's family become on this port.
+  std::uint32_t fragment_count(const IpAddress& destination, std::uint32_t payload, InterfaceId id) const noexcept;
   const TxOffloads& offloads(InterfaceId id) const noexcept { return interfaces_[id]->config.offloads; }
   std::uint16_t mtu(InterfaceId id) const noexcept { return interfaces_[id]->config.mtu; }
   TxBatch& tx(InterfaceId id) noexcept { return interfaces_[id]->tx; }
@@ -199,7 +211,19 @@ class Ip {
   bool is_local_v6(const IpAddress& address) const noexcept;
   Target classify_v6(const Interface& port, const IpAddress& destination) const noexcept;
 
+  // fragment_input.cc
+  DropReason ipv4_fragment(InterfaceId id, Packet& frame, const RxPacket& header, bool group_frame, TimePoint now,
+                           RxPacket& out) noexcept;
+  DropReason ipv6_fragment(InterfaceId id, Packet& frame, const Ipv6Chain& chain, RxPacket& out, bool group_frame,
+                           TimePoint now) noexcept;
+  DropReason ipv6_whole(InterfaceId id, Reassembler::Added& added, Packet& frame, bool group_frame, TimePoint now,
+                        RxPacket& out) noexcept;
+  DropReason restore_header(Reassembler::Added& added, std::uint32_t header_length) noexcept;
+  std::optional<DropReason> steer(InterfaceId id, Packet& frame) noexcept;
+  void expire_fragments(TimePoint now) noexcept;
+
   // icmp.cc
+  void send_icmp_error(const RxPacket& offender, const Icmpv4Fields& fields, Counter counter, TimePoint now) noexcept;
   DropReason icmp_input(RxPacket& packet, TimePoint now) noexcept;
   DropReason echo_reply(RxPacket& request, std::uint8_t reply_type, Counter counter, TimePoint now) noexcept;
   Packet quote(const RxPacket& offender, std::uint32_t quoted_max) noexcept;
@@ -247,6 +271,13 @@ class Ip {
   DropReason transmit(Interface& interface, Packet packet) noexcept;
   bool linearise(Packet& packet) noexcept;
 
+  // fragment_output.cc
+  [[gnu::cold]] DropReason send_oversized(Packet packet, const IpSend& send, const RouteCache& cache,
+                                          TimePoint now) noexcept;
+  DropReason transmit_whole_or_cut(Interface& port, Packet packet) noexcept;
+  DropReason transmit_fragments(Interface& port, Packet packet) noexcept;
+  std::uint32_t next_identification(const IpAddress& destination) noexcept;
+
   // ipv6_output.cc
   DropReason find_next_hop_v6(const IpAddress& destination, const Interface* port, RouteCache& cache,
                               TimePoint now) noexcept;
@@ -264,6 +295,10 @@ class Ip {
   RouteTable routes_;
   TokenBucket icmp_errors_;
   NeighborTable neighbors_;
+  Reassembler reassembler_;
+  FrameSteering* steering_ = nullptr;
+  std::uint64_t identification_seed_;
+  std::array<std::uint32_t, 64> identifications_;  // of fragmented packets, by a hash of their destination
 };
 
 inline void Ip::confirm(const RouteCache& cache, TimePoint now) noexcept {

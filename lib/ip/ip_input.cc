@@ -45,6 +45,7 @@ DropReason Ip::link_input(InterfaceId id, Packet& frame, TimePoint now, RxPacket
   switch (ethernet->type()) {
     case EtherType::ipv4:
       frame.pull_front(EthernetView::header_size);
+      counters_.add(Counter::ip_in_receives);
       return ipv4_input(id, frame, group_frame, now, out);
     case EtherType::arp:
       return arp_input(id, frame.front().subspan(EthernetView::header_size), now);
@@ -54,6 +55,7 @@ DropReason Ip::link_input(InterfaceId id, Packet& frame, TimePoint now, RxPacket
     case EtherType::ipv6:
       if (!interfaces_[id]->speaks_v6()) break;
       frame.pull_front(EthernetView::header_size);
+      counters_.add(Counter::ip6_in_receives);
       return ipv6_input(id, frame, group_frame, now, out);
   }
   return DropReason::eth_unknown_type;
@@ -61,7 +63,6 @@ DropReason Ip::link_input(InterfaceId id, Packet& frame, TimePoint now, RxPacket
 
 DropReason Ip::ipv4_input(InterfaceId id, Packet& frame, bool group_frame, TimePoint now,
                           RxPacket& out) noexcept {
-  counters_.add(Counter::ip_in_receives);
   const auto ip = Ipv4View::parse(frame.front(), frame.size(), rx_ip_checksum_good(frame.mbuf()));
   if (!ip) return ip.error();
   if (frame.size() > ip->total_length())
@@ -74,7 +75,6 @@ DropReason Ip::ipv4_input(InterfaceId id, Packet& frame, bool group_frame, TimeP
   if (is_bad_source(source.v4_value())) return DropReason::ip_bad_source;
   // RFC 1122 3.3.6: a unicast packet does not come in a group frame.
   if (group_frame && target == Target::local) return DropReason::ip_in_group_frame;
-  if (ip->is_fragment()) return DropReason::ip_fragment;
 
   out.source = source;
   out.destination = destination;
@@ -84,6 +84,8 @@ DropReason Ip::ipv4_input(InterfaceId id, Packet& frame, bool group_frame, TimeP
   out.tos = ip->tos();
   out.ip_header_length = static_cast<std::uint8_t>(ip->header_length());
   out.to_group = target == Target::group;
+  if (ip->is_fragment()) [[unlikely]]
+    return ipv4_fragment(id, frame, out, group_frame, now, out);
   frame.pull_front(out.ip_header_length);
   out.packet = std::move(frame);
   switch (static_cast<IpProtocol>(out.protocol)) {

@@ -62,7 +62,7 @@ DropReason Ip::send_v4(Packet packet, const IpSend& send, RouteCache& cache, Tim
   Neighbor& neighbor = neighbors_[cache.neighbor];
   const std::uint32_t length = packet.size() + Ipv4Fields::size;
   if (length > port.config.mtu) [[unlikely]]
-    return drop(DropReason::ip_too_big);
+    return send_oversized(std::move(packet), send, cache, now);
   std::uint8_t* const headers = prepend_header(pool_, packet, headers_size);
   if (headers == nullptr) [[unlikely]]
     return drop(DropReason::no_mbuf);
@@ -108,7 +108,7 @@ DropReason Ip::send_unconfirmed(Neighbor& neighbor, Packet packet, TimePoint now
       break;
   }
   std::memcpy(packet.data(), neighbor.header.data(), ethernet_size);
-  return transmit(*interfaces_[neighbor.interface], std::move(packet));
+  return transmit_whole_or_cut(*interfaces_[neighbor.interface], std::move(packet));
 }
 
 bool Ip::prepare(const IpSend& send, const RouteCache& cache, std::uint32_t payload_length,

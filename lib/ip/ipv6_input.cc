@@ -9,7 +9,6 @@ namespace pollux {
 
 DropReason Ip::ipv6_input(InterfaceId id, Packet& frame, bool group_frame, TimePoint now,
                           RxPacket& out) noexcept {
-  counters_.add(Counter::ip6_in_receives);
   const auto ip = Ipv6View::parse(frame.front(), frame.size());
   if (!ip) return ip.error();
   const auto length = static_cast<std::uint32_t>(Ipv6View::header_size + ip->payload_length());
@@ -43,7 +42,8 @@ DropReason Ip::ipv6_input(InterfaceId id, Packet& frame, bool group_frame, TimeP
     }
     return chain.reason;
   }
-  if (chain.fragment && !chain.fragment->is_atomic()) return DropReason::ip_fragment;
+  if (chain.fragment && !chain.fragment->is_atomic()) [[unlikely]]
+    return ipv6_fragment(id, frame, chain, out, group_frame, now);
 
   out.ip_header_length = chain.header_length;
   frame.pull_front(chain.header_length);

@@ -96,9 +96,9 @@ DropReason Ip::send_v6(Packet packet, const IpSend& send, RouteCache& cache, Tim
   Interface& port = *interfaces_[cache.interface];
   Neighbor& neighbor = neighbors_[cache.neighbor];
   const std::uint32_t payload_length = packet.size();
-  // RFC 8200 5: routers do not fragment, so what exceeds the link is not sent.
+  // RFC 8200 5: routers do not fragment, so what exceeds the link is cut here or not sent.
   if (payload_length + Ipv6Fields::size > port.config.mtu) [[unlikely]]
-    return drop(DropReason::ip_too_big);
+    return send_oversized(std::move(packet), send, cache, now);
   std::uint8_t* const headers = prepend_header(pool_, packet, headers_size);
   if (headers == nullptr) [[unlikely]]
     return drop(DropReason::no_mbuf);

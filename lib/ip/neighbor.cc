@@ -21,7 +21,7 @@ void Ip::send_queue(Neighbor& neighbor, TimePoint now) noexcept {
   if (neighbor.queued != 0 && neighbor.state == NeighborState::stale) start_delay(neighbor, now);
   while (Packet packet = neighbors_.dequeue(neighbor)) {
     std::memcpy(packet.data(), neighbor.header.data(), neighbor.header.size());
-    (void)transmit(*interfaces_[neighbor.interface], std::move(packet));  // counts what it drops
+    (void)transmit_whole_or_cut(*interfaces_[neighbor.interface], std::move(packet));  // counts what it drops
   }
 }
 

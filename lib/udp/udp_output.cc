@@ -13,11 +13,17 @@
 namespace pollux {
 namespace {
 
+constexpr std::uint32_t ip_length_max = 65535;  // of an IPv4 packet; of an IPv6 payload
 constexpr std::uint32_t lower_headers_size = EthernetFields::size + Ipv6Fields::size;  // the larger family's
 
 // Octets of headers within the MTU.
 std::uint32_t overhead(bool v4) noexcept {
   return UdpFields::size + (v4 ? std::uint32_t{Ipv4Fields::size} : std::uint32_t{Ipv6Fields::size});
+}
+
+// Octets of payload that the largest datagram holds, in as many fragments as it takes.
+std::uint32_t datagram_max(const Endpoint& remote) noexcept {
+  return ip_length_max - (remote.address.is_v4() ? overhead(true) : std::uint32_t{UdpFields::size});
 }
 
 }  // namespace
@@ -33,8 +39,13 @@ SendStatus Udp::send_to(SlabHandle handle, const Endpoint& remote, Bytes&& data,
 SendStatus Udp::send_now(Socket& socket, const Endpoint& remote, Bytes&& data, const Endpoint& local) noexcept {
   Source source;
   if (const SendStatus status = choose_source(socket, remote, local, source); status != SendStatus::ok) return status;
-  if (data.size() > payload_max(socket, remote)) return SendStatus::too_large;
-  if (ip_.tx(socket.route.interface).room() == 0) return refuse(SendStatus::would_block);
+  if (data.size() > datagram_max(remote)) return SendStatus::too_large;
+  const InterfaceId port = socket.route.interface;
+  const std::uint32_t packets =
+      data.size() <= payload_max(socket, remote)
+          ? 1
+          : ip_.fragment_count(remote.address, data.size() + std::uint32_t{UdpFields::size}, port);
+  if (ip_.tx(port).room() < packets) return refuse(SendStatus::would_block);
   return transmit(socket, remote, source, std::move(data));
 }
 
@@ -83,7 +94,7 @@ SendStatus Udp::gather(Socket& socket, const Endpoint& remote, Bytes&& data, con
   if (socket.gathered_to.port == 0) {
     Source source;
     if (const SendStatus status = choose_source(socket, remote, local, source); status != SendStatus::ok) return status;
-    if (data.size() > payload_max(socket, remote)) return SendStatus::too_large;
+    if (data.size() > datagram_max(remote)) return SendStatus::too_large;
     socket.gathered_to = remote;
     socket.gathered_from = local;
     socket.gathered = Bytes(data.take_packet());
@@ -91,7 +102,7 @@ SendStatus Udp::gather(Socket& socket, const Endpoint& remote, Bytes&& data, con
   }
   if (const SendStatus status = choose_route(socket, socket.gathered_to.address); status != SendStatus::ok)
     return status;
-  if (socket.gathered.size() + data.size() > payload_max(socket, socket.gathered_to)) return SendStatus::too_large;
+  if (socket.gathered.size() + data.size() > datagram_max(socket.gathered_to)) return SendStatus::too_large;
   if (data.empty()) return SendStatus::ok;
   if (!socket.gathered.empty()) give_back(data, std::move(socket.gathered));
   socket.gathered = Bytes(data.take_packet());
@@ -132,7 +143,8 @@ void Udp::transmit(Socket& socket, const Endpoint& remote, const Source& source,
   const auto protocol = static_cast<std::uint8_t>(IpProtocol::udp);
   // RFC 768: a sender may leave the checksum out. RFC 6935 5: over IPv6 only where both ends agreed to.
   const bool summed = options.send_checksum || !(v4 || options.zero_checksum6);
-  if (summed && ip_.offloads(socket.route.interface).udp_checksum) {
+  const bool cut = length > payload_max(socket, remote) + UdpFields::size;  // by IP: the NIC sees no whole datagram
+  if (summed && !cut && ip_.offloads(socket.route.interface).udp_checksum) {
     // The NIC adds the rest to the pseudo-header's sum in the field.
     ChecksumSum sum;
     sum.add_pseudo_header(source.address, remote.address, protocol, length);
@@ -156,7 +168,8 @@ void Udp::transmit(Socket& socket, const Endpoint& remote, const Source& source,
                     .ttl = remote.address.is_multicast() ? options.multicast_ttl
                            : options.ttl != 0            ? options.ttl
                                                          : ip_.ttl(),
-                    .tos = options.tos};
+                    .tos = options.tos,
+                    .may_fragment = true};
   // What IP drops from here on (no ARP answer, say) it counts; a datagram was never promised to arrive.
   if (v4) [[likely]]
     (void)ip_.send_v4(std::move(packet), send, socket.route, ip_.now());

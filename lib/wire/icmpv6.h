@@ -24,6 +24,7 @@ enum class Icmpv6Type : std::uint8_t {
 /// RFC 4443 3.1 and 3.4.
 inline constexpr std::uint8_t icmpv6_port_unreachable = 4;
 inline constexpr std::uint8_t icmpv6_unknown_next_header = 1;
+inline constexpr std::uint8_t icmpv6_incomplete_header_chain = 3;  ///< RFC 7112 5
 
 /// A checked ICMPv6 header. The checksum covers the whole (possibly chained) message and a pseudo-header, so
 /// the caller verifies it and passes only checked messages here.

@@ -47,6 +47,8 @@ struct Ipv4Fields {
   std::uint16_t total_length = 0;
   std::uint16_t identification = 0;
   bool dont_fragment = true;
+  bool more_fragments = false;
+  std::uint16_t fragment_offset = 0;  // octets, a multiple of 8
   std::uint8_t ttl = 64;
   std::uint8_t protocol = 0;
   IpAddress source;
@@ -55,7 +57,8 @@ struct Ipv4Fields {
   /// Writes 20 octets with a right checksum, or a zero checksum field when the NIC fills it in.
   void emit(std::uint8_t* out, bool checksum_by_nic = false) const noexcept {
     const std::uint32_t first = 0x45000000u | std::uint32_t{tos} << 16 | total_length;
-    const std::uint32_t second = std::uint32_t{identification} << 16 | (dont_fragment ? 0x4000u : 0);
+    const std::uint32_t second = std::uint32_t{identification} << 16 | (dont_fragment ? 0x4000u : 0) |
+                                 (more_fragments ? 0x2000u : 0) | fragment_offset / 8u;
     std::uint32_t third = std::uint32_t{ttl} << 24 | std::uint32_t{protocol} << 16;
     if (!checksum_by_nic) {
       ChecksumSum sum;

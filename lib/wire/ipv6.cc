@@ -119,7 +119,8 @@ Ipv6Chain Ipv6Chain::walk_extensions(ByteView packet, std::size_t packet_length,
       chain.fragment = Fragment{.identification = load_be32(&header.bytes[4]),
                                 .offset = static_cast<std::uint16_t>(field & 0xfff8),
                                 .more = (field & 1) != 0,
-                                .header_at = static_cast<std::uint16_t>(at)};
+                                .header_at = static_cast<std::uint16_t>(at),
+                                .named_at = static_cast<std::uint16_t>(named_at)};
     } else if (kind == Ipv6Extension::routing) {
       if (const DropReason reason = check_routing(header, chain); reason != DropReason::none)
         return stop(reason);
@@ -138,6 +139,34 @@ Ipv6Chain Ipv6Chain::walk_extensions(ByteView packet, std::size_t packet_length,
       return chain;
     }
   }
+}
+
+bool Ipv6Chain::has_transport_header(ByteView packet) const noexcept {
+  constexpr std::size_t unit = 8;
+  std::size_t at = header_length;
+  std::uint8_t next = protocol;
+  for (std::size_t headers = 0; headers <= headers_max; ++headers) {
+    std::size_t needed = 0;
+    switch (next) {
+      case 6:
+        needed = 20;
+        break;
+      case 17:
+      case 58:
+        needed = unit;
+        break;
+      case static_cast<std::uint8_t>(Ipv6Extension::routing):
+      case static_cast<std::uint8_t>(Ipv6Extension::destination_options):
+        if (at + unit > packet.size()) return false;
+        next = packet[at];
+        at += (packet[at + 1] + 1u) * unit;
+        continue;
+      default:
+        break;
+    }
+    return at + needed <= packet.size();
+  }
+  return false;
 }
 
 }  // namespace pollux

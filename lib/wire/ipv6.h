@@ -57,6 +57,7 @@ struct Ipv6Chain {
     std::uint16_t offset = 0;  ///< octets
     bool more = false;
     std::uint16_t header_at = 0;  ///< octets from the IPv6 header to the fragment header
+    std::uint16_t named_at = 0;   ///< the same to the octet that names the fragment header
     /// RFC 6946 4: whole in one piece, whatever other fragments have its identification.
     bool is_atomic() const noexcept { return offset == 0 && !more; }
   };
@@ -89,6 +90,10 @@ struct Ipv6Chain {
     return walk_extensions(packet, packet_length, next);
   }
 
+  /// For a first fragment whose chain ended behind its fragment header: does the rest of `packet` hold every header
+  /// up to and including the transport's (RFC 8200 4.5, RFC 7112 5)?
+  bool has_transport_header(ByteView packet) const noexcept;
+
  private:
   static Ipv6Chain walk_extensions(ByteView packet, std::size_t packet_length, std::uint8_t next) noexcept;
 };
@@ -111,6 +116,22 @@ struct Ipv6Fields {
     out[7] = hop_limit;
     std::memcpy(out + 8, source.octets().data(), 16);
     std::memcpy(out + 24, destination.octets().data(), 16);
+  }
+};
+
+struct Ipv6FragmentFields {
+  static constexpr std::size_t size = 8;
+  std::uint8_t next_header = 0;
+  std::uint16_t offset = 0;  // octets, a multiple of 8
+  bool more = false;
+  std::uint32_t identification = 0;
+
+  /// Writes 8 octets.
+  void emit(std::uint8_t* out) const noexcept {
+    out[0] = next_header;
+    out[1] = 0;
+    store_be16(out + 2, static_cast<std::uint16_t>(offset | (more ? 1u : 0u)));
+    store_be32(out + 4, identification);
   }
 };
 

@@ -43,6 +43,9 @@ StackOptions small_stack(std::uint8_t shape) {
   options.ip.dad_solicitations = 0;
   options.ip.neighbors_max = 8;
   options.ip.neighbor_queue_max = 4;
+  options.ip.reassembly_datagrams_max = 3;
+  options.ip.reassembly_fragments_max = 24;
+  options.ip.reassembly_source_max = 20;
   options.tcp.conn.receive_buffer = 16 * 1024;
   options.tcp.conn.send_buffer = 16 * 1024;
   options.tcp.connections_max = 16;
@@ -159,6 +162,9 @@ class World {
         break;
       case 9:
         set_up(in);
+        break;
+      case 15:
+        receive(peer_.fragment(in), in_pieces, in);
         break;
       default:
         receive(peer_.tcp_segment(in), in_pieces, in);

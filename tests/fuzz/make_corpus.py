@@ -221,6 +221,11 @@ def stack_corpus() -> dict[str, bytes]:
         "v6_neighbours": bytes([0x23, 8, 0]) + bytes([0x23, 1, 0x60]) + bytes([0x23, 0x22, 9, 3, 77, 0]),
         "v6_active_open": set_up(1, 0x40) + segment(FLOW_0, SYN | ACK, shape=2) + application(0, 0, 200)
         + segment(FLOW_0, ACK | PSH, 30),
+        "fragments": bytes([15, 0, 0, 13]) + bytes([15, 0, 13, 255]),
+        "fragments_backwards": bytes([15, 1, 25, 255]) + bytes([15, 1, 0, 25]),
+        "fragments_that_overlap": bytes([15, 1, 0, 25]) + bytes([15, 1, 24, 255]),
+        "fragment_lost": bytes([15, 2, 0, 25]) + wait(37) + bytes([15, 2, 25, 255]),
+        "v6_fragments_of_an_echo": bytes([0x2F, 3, 0, 100]) + bytes([0x2F, 3, 100, 255]),
         "v6_extensions": bytes([0x24, 17, 64, 8, 17, 0, 1, 4, 0, 0, 0, 0, 60, 8]) + bytes(8),
     }
     return {name: (abort if i % 2 else silence) + steps for i, (name, steps) in enumerate(seeds.items())}

@@ -249,4 +249,27 @@ Frame StackPeer::ip_packet(Reader& in) {
   return test::ipv4_frame(ids, protocol, in.bytes(in.u8()), header);
 }
 
+Frame StackPeer::fragment(Reader& in) {
+  const std::uint8_t which = in.u8();
+  const auto id = static_cast<std::uint16_t>(which & 3);
+  const std::uint32_t offset = in.u8() * 8u;
+  const std::size_t length = in.u8() * 8u + ((which & 4) != 0 ? 0 : which >> 5);
+  Frame body(200u + 300u * id, 'f');
+  Frame whole = id == 3 ? (v6_ ? test::icmpv6_frame(to_stack_v6, 128, 0, 1, body) : test::icmp_frame(to_stack, 8, 0, 1, body))
+                        : test::udp_frame(ids(), 40001, 7, body);
+  const std::size_t headers = 14 + (v6_ ? 40 : 20);
+  const std::uint8_t protocol = whole[v6_ ? 20 : 23];
+  whole.erase(whole.begin(), whole.begin() + static_cast<std::ptrdiff_t>(headers));
+  const std::size_t from = std::min<std::size_t>(offset, whole.size());
+  const std::size_t to = std::min(from + length, whole.size());
+  const bool more = (which & 8) != 0 ? (which & 16) != 0 : to < whole.size();
+  const test::FrameView piece = test::FrameView(whole).subspan(from, to - from);
+  if (!v6_)
+    return test::ipv4_frame(to_stack, protocol, piece,
+                            {.id = id, .fragment = static_cast<std::uint16_t>((more ? 0x2000u : 0) | offset / 8)});
+  Frame extension = {protocol, 0, static_cast<std::uint8_t>(offset >> 8), static_cast<std::uint8_t>(offset | (more ? 1u : 0u)),
+                     0, 0, 0, static_cast<std::uint8_t>(id)};
+  return test::ipv6_frame(to_stack_v6, protocol, piece, {.extensions = extension, .first_header = 44});
+}
+
 }  // namespace pollux::fuzz

@@ -72,6 +72,8 @@ class StackPeer {
   test::Frame arp(Reader& in);
   /// Right Ethernet and IP headers around whatever the input says.
   test::Frame ip_packet(Reader& in);
+  /// A piece, wherever the input cuts it, of one of four datagrams that are right as a whole.
+  test::Frame fragment(Reader& in);
 
   /// True once a frame was made whose TCP payload need not follow payload_octet().
   bool may_have_forged() const noexcept { return forged_; }

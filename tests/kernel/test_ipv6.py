@@ -157,7 +157,8 @@ class Ipv6(harness.ServerTest):
             "ip_extension_limit": ip6(60, b"\x3c\x00\x01\x04\0\0\0\0" * 9 + bytes(8)),
             "ip_source_route": ip6(43, b"\x11\x00\x00\x01\0\0\0\0" + bytes(8)),
             "ip_no_next_header": ip6(59, b""),
-            "ip_fragment": ip6(44, b"\x11\x00\x00\x09\0\0\0\1" + bytes(8)),
+            "ip_fragment_malformed": ip6(44, b"\x11\x00\x00\x09\0\0\0\1" + bytes(9)),
+            "ip_fragment_tiny": ip6(44, b"\x06\x00\x00\x01\0\0\0\2" + bytes(16)),
             "ip_bad_source": ip6(17, bytes(8), addresses=ours + ours),  # land
             "ip_unknown_protocol": ip6(132, bytes(8)),
             "icmp_bad_checksum": ip6(58, b"\x80\x00\x12\x34" + bytes(8)),

@@ -44,8 +44,10 @@ def cases(wire):
         yield "ip_bad_source", eth(ip4(tcp("S", src=source), src=source))
     yield "ip_bad_source", eth(ip4(tcp("S", sport=7, src=STACK), src=STACK))  # the land attack
     yield "ip_not_local", eth(ip4(tcp("S", dst=STRANGER), dst=STRANGER))
-    yield "ip_fragment", eth(ip4(tcp("S"), frag=0x2000))
-    yield "ip_fragment", eth(ip4(bytes(64), frag=0x0100))
+    yield "ip_fragment_malformed", eth(ip4(tcp("S"), frag=0x2000))
+    yield "ip_fragment_malformed", eth(ip4(bytes(64), frag=0x1fff))  # the ping of death
+    yield "ip_fragment_tiny", eth(ip4(tcp("S")[:8], frag=0x2000))
+    yield "ip_fragment_tiny", eth(ip4(bytes(64), frag=0x0001))
     yield "ip_unknown_protocol", eth(ip4(bytes(32), protocol=99))
     yield "icmp_truncated", eth(ip4(b"\x08\0\0", protocol=1))
     yield "icmp_bad_checksum", eth(ip4(icmp(8, check=0x1234), protocol=1))

@@ -125,7 +125,7 @@ TEST(ConfigListing, NamesEveryValueInFull) {
 TEST(Schema, HasAKeyForEveryField) {
   EXPECT_EQ(sizeof(TcpConnOptions), 80u);
   EXPECT_EQ(sizeof(TcpOptions), 200u);
-  EXPECT_EQ(sizeof(IpOptions), 56u);
+  EXPECT_EQ(sizeof(IpOptions), 80u);
   EXPECT_EQ(sizeof(UdpOptions), 8u);
   EXPECT_EQ(sizeof(PoolConfig), 16u);
   EXPECT_EQ(sizeof(TelemetryConfig), 40u);

@@ -177,13 +177,16 @@ TEST(UdpOutput, WhatCannotBeSentSaysWhyAndStaysWithTheCaller) {
     return status;
   };
   EXPECT_EQ(send(peer, 1472), SendStatus::ok);
-  EXPECT_EQ(send(peer, 1473), SendStatus::too_large);
+  (void)host.sent();
+  EXPECT_EQ(send(peer, 1473), SendStatus::ok);
+  EXPECT_EQ(host.sent().size(), 2u) << "in fragments";
+  EXPECT_EQ(send(peer, 65508), SendStatus::too_large);
   EXPECT_EQ(socket.send_to(peer, std::span<const std::uint8_t>(pattern(70000))), SendStatus::too_large);
   EXPECT_EQ(send({remote_ip, 4000}, 10), SendStatus::no_route);
   EXPECT_EQ(send({peer_ip, 0}, 10), SendStatus::no_route);
   EXPECT_EQ(send({IpAddress(), 4000}, 10), SendStatus::no_route);
   EXPECT_EQ(send(peer, 10, {remote_ip}), SendStatus::no_route) << "not our address";
-  EXPECT_EQ(host.sent().size(), 1u);
+  EXPECT_TRUE(host.sent().empty());
 
   while (host.ip.tx(0).room() != 0) ASSERT_EQ(send(peer, 1), SendStatus::ok);
   EXPECT_EQ(send(peer, 1), SendStatus::would_block);
@@ -323,6 +326,51 @@ TEST(UdpOutput, MulticastStaysOnTheLinkUnlessAsked) {  // RFC 1112 6.1
   const auto sent = host.sent();
   ASSERT_EQ(sent.size(), 1u);
   EXPECT_EQ(ipv4_of(sent[0].bytes).ttl(), 1);
+}
+
+// Checksums, fragments and their chains, also where the NIC adds checksums to what is not cut.
+TEST(UdpOutput, DatagramsOfUpTo65507OctetsAreEchoedInFragments) {
+  for (const bool nic_checksums : {false, true}) {
+    InterfaceConfig port = our_port();
+    port.offloads.udp_checksum = nic_checksums;
+    UdpHost host({}, port);
+    host.make_reachable(peer_ip, peer_mac);
+    Echo echo;
+    (void)host.bind(7, echo);
+    for (const std::size_t size : {1473u, 2953u, 8192u, 60000u, 65507u}) {
+      SCOPED_TRACE(size);
+      const Frame datagram = udp_datagram(peer, {our_ip, 7}, pattern(size));
+      for (std::size_t at = 0; at < datagram.size(); at += 1480) {
+        const std::size_t end = std::min(datagram.size(), at + 1480);
+        host.receive(ipv4_frame({.protocol = 17,
+                                 .payload = Frame(datagram.begin() + static_cast<std::ptrdiff_t>(at),
+                                                  datagram.begin() + static_cast<std::ptrdiff_t>(end)),
+                                 .spoil = [&](std::uint8_t* ip) {
+                                   store_be16(ip + 6, static_cast<std::uint16_t>((end < datagram.size() ? 0x2000u : 0) | at / 8));
+                                 }}));
+      }
+      host.udp.deliver();
+      ASSERT_EQ(echo.results.back(), SendStatus::ok);
+      Frame answer;
+      for (const SentFrame& frame : host.sent()) {
+        const Frame piece = ip_payload_of(frame.bytes);
+        EXPECT_EQ(ipv4_of(frame.bytes).fragment_offset(), answer.size());
+        answer.insert(answer.end(), piece.begin(), piece.end());
+      }
+      EXPECT_EQ(answer, udp_datagram({our_ip, 7}, peer, pattern(size)));
+    }
+    EXPECT_EQ(host.heap.in_use(), 0u);
+  }
+}
+
+TEST(UdpOutput, ADatagramThatDoesNotFitTheBatchWithAllItsFragmentsIsRefused) {
+  UdpHost host;
+  host.make_reachable(peer_ip, peer_mac);
+  Recorder handler;
+  UdpSocket socket = host.bind(7, handler);
+  while (host.ip.tx(0).room() > 2) ASSERT_EQ(socket.send_to(peer, pattern(8)), SendStatus::ok);
+  EXPECT_EQ(socket.send_to(peer, pattern(4000)), SendStatus::would_block);
+  EXPECT_EQ(socket.send_to(peer, pattern(2000)), SendStatus::ok);
 }
 
 }  // namespace

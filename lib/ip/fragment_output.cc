@@ -1,0 +1,139 @@
+// Packets beyond the MTU that may be cut (RFC 791 3.2, RFC 8200 4.5): their header is made once, for the whole; a
+// packet that waits for a neighbour's address waits whole, and its fragments leave together.
+#include <algorithm>
+#include <array>
+#include <cstring>
+#include <utility>
+
+#include "pollux/ip/ip.h"
+#include "pollux/ip/prepend.h"
+#include "pollux/wire/ethernet.h"
+#include "pollux/wire/ipv4.h"
+
+namespace pollux {
+namespace {
+
+constexpr std::uint32_t ethernet_size = EthernetFields::size;
+constexpr std::uint32_t length_max = 65535;  // IPv4: of the packet; IPv6: of the payload
+
+std::uint32_t piece_size(bool v4, std::uint32_t mtu) noexcept {
+  const std::uint32_t headers =
+      v4 ? std::uint32_t{Ipv4Fields::size} : std::uint32_t{Ipv6Fields::size + Ipv6FragmentFields::size};
+  return (mtu - headers) & ~7u;
+}
+
+}  // namespace
+
+std::uint32_t Ip::fragment_count(const IpAddress& destination, std::uint32_t payload, InterfaceId id) const noexcept {
+  const bool v4 = destination.is_v4();
+  const std::uint32_t header = v4 ? std::uint32_t{Ipv4Fields::size} : std::uint32_t{Ipv6Fields::size};
+  if (payload + header <= mtu(id)) return 1;
+  const std::uint32_t size = piece_size(v4, mtu(id));
+  return (payload + size - 1) / size;
+}
+
+/// RFC 6864 4.3, RFC 7739 5.3: counters that start at random and are shared by few destinations, so that neither do
+/// identifications repeat soon nor tell one destination what another is sent.
+std::uint32_t Ip::next_identification(const IpAddress& destination) noexcept {
+  std::uint64_t half[2];
+  std::memcpy(half, destination.octets().data(), sizeof half);
+  const std::uint64_t h = ((half[0] * 0x9e3779b97f4a7c15u) ^ half[1] ^ identification_seed_) * 0xbf58476d1ce4e5b9u;
+  return identifications_[(h >> 56) % identifications_.size()]++;
+}
+
+DropReason Ip::send_oversized(Packet packet, const IpSend& send, const RouteCache& cache, TimePoint now) noexcept {
+  const bool v4 = send.destination.is_v4();
+  const std::uint32_t payload = packet.size();
+  const std::uint32_t header_size = v4 ? std::uint32_t{Ipv4Fields::size} : std::uint32_t{Ipv6Fields::size};
+  const auto fail = [&](DropReason reason) {
+    counters_.add(v4 ? Counter::ip_frag_fails : Counter::ip6_frag_fails);
+    return drop(reason);
+  };
+  if (!send.may_fragment || (v4 ? payload + header_size : payload) > length_max) return fail(DropReason::ip_too_big);
+  // The checksum that a NIC adds would be that of one fragment.
+  POLLUX_DCHECK((packet.mbuf()->ol_flags & RTE_MBUF_F_TX_OFFLOAD_MASK) == 0);
+  std::uint8_t* const headers = prepend_header(pool_, packet, ethernet_size + header_size);
+  if (headers == nullptr) return fail(DropReason::no_mbuf);
+  packet.mbuf()->ol_flags &= RTE_MBUF_F_INDIRECT | RTE_MBUF_F_EXTERNAL;
+  if (v4) {
+    Ipv4Fields{.tos = send.tos,
+               .total_length = static_cast<std::uint16_t>(payload + header_size),
+               .dont_fragment = false,
+               .ttl = send.ttl,
+               .protocol = send.protocol,
+               .source = send.source,
+               .destination = send.destination}
+        .emit(headers + ethernet_size);
+  } else {
+    Ipv6Fields{.traffic_class = send.tos,
+               .payload_length = static_cast<std::uint16_t>(payload),
+               .next_header = send.protocol,
+               .hop_limit = send.ttl,
+               .source = send.source,
+               .destination = send.destination}
+        .emit(headers + ethernet_size);
+  }
+  return send_unconfirmed(neighbors_[cache.neighbor], std::move(packet), now);
+}
+
+DropReason Ip::transmit_whole_or_cut(Interface& port, Packet packet) noexcept {
+  if (packet.size() <= std::uint32_t{port.config.mtu} + ethernet_size) [[likely]]
+    return transmit(port, std::move(packet));
+  return transmit_fragments(port, std::move(packet));
+}
+
+/// `packet` starts with an Ethernet and an IPv4 header without options, or an IPv6 header alone.
+DropReason Ip::transmit_fragments(Interface& port, Packet packet) noexcept {
+  std::array<std::uint8_t, ethernet_size + Ipv6Fields::size + Ipv6FragmentFields::size> headers;
+  std::uint8_t* const ip = headers.data() + ethernet_size;
+  const bool v4 = packet.data()[ethernet_size] >> 4 == 4;
+  const std::uint32_t ip_size = v4 ? std::uint32_t{Ipv4Fields::size} : std::uint32_t{Ipv6Fields::size};
+  const std::uint32_t added = v4 ? 0 : std::uint32_t{Ipv6FragmentFields::size};
+  const std::uint32_t size = piece_size(v4, port.config.mtu);
+  const auto fail = [&](DropReason reason) {
+    counters_.add(v4 ? Counter::ip_frag_fails : Counter::ip6_frag_fails);
+    return reason;
+  };
+  std::memcpy(headers.data(), packet.data(), ethernet_size + ip_size);
+  packet.pull_front(ethernet_size + ip_size);
+  const std::uint32_t fragments = (packet.size() + size - 1) / size;
+  if (port.tx.room() < fragments) return fail(drop(DropReason::tx_batch_full));
+
+  const IpAddress destination = v4 ? IpAddress::v4_from_wire(ip + 16) : IpAddress::v6_from_wire(ip + 24);
+  const std::uint32_t identification = next_identification(destination);
+  const std::uint8_t next_header = ip[6];  // of IPv6
+  for (std::uint32_t offset = 0; packet;) {
+    const bool more = packet.size() > size;
+    Packet piece = more ? pool_.split_front(packet, size) : std::move(packet);
+    if (!piece) return fail(drop(DropReason::no_mbuf));
+    const std::uint32_t length = piece.size();
+    std::uint8_t* const to = prepend_header(pool_, piece, ethernet_size + ip_size + added);
+    if (to == nullptr) return fail(drop(DropReason::no_mbuf));
+    if (v4) {
+      store_be16(ip + 2, static_cast<std::uint16_t>(ip_size + length));
+      store_be16(ip + 4, static_cast<std::uint16_t>(identification));
+      store_be16(ip + 6, static_cast<std::uint16_t>((more ? 0x2000u : 0) | offset / 8));
+      store_be16(ip + 10, 0);
+      ChecksumSum sum;
+      sum.add({ip, ip_size});
+      store_be16(ip + 10, sum.finish());
+    } else {
+      store_be16(ip + 4, static_cast<std::uint16_t>(added + length));
+      ip[6] = static_cast<std::uint8_t>(Ipv6Extension::fragment);
+      Ipv6FragmentFields{.next_header = next_header,
+                         .offset = static_cast<std::uint16_t>(offset),
+                         .more = more,
+                         .identification = identification}
+          .emit(ip + ip_size);
+    }
+    std::memcpy(to, headers.data(), ethernet_size + ip_size + added);
+    piece.mbuf()->ol_flags &= RTE_MBUF_F_INDIRECT | RTE_MBUF_F_EXTERNAL;
+    if (const DropReason reason = transmit(port, std::move(piece)); reason != DropReason::none) return fail(reason);
+    counters_.add(v4 ? Counter::ip_frag_creates : Counter::ip6_frag_creates);
+    offset += length;
+  }
+  counters_.add(v4 ? Counter::ip_frag_oks : Counter::ip6_frag_oks);
+  return DropReason::none;
+}
+
+}  // namespace pollux

@@ -1,0 +1,26 @@
+// A datagram that came in fragments belongs to the core that its ports say, which is known only once it is whole.
+#pragma once
+
+#include <cstdint>
+
+#include "pollux/ip/interface.h"
+#include "pollux/packet/packet.h"
+
+namespace pollux {
+
+/// Asked by the core that put a datagram together. Called by that core only.
+class FrameSteering {
+ public:
+  enum class Verdict : std::uint8_t {
+    ours,   ///< `frame` belongs to the asking core
+    taken,  ///< it went to its owner; `frame` is null
+    full,   ///< its owner cannot take it now; `frame` is untouched, to be dropped
+  };
+  /// `frame` is a whole Ethernet frame, longer than the MTU.
+  virtual Verdict steer(InterfaceId interface, Packet& frame) noexcept = 0;
+
+ protected:
+  ~FrameSteering() = default;
+};
+
+}  // namespace pollux
