@@ -291,6 +291,7 @@ TEST_P(Fragments, ADatagramThatStaysIncompleteIsGivenUpAndTheSourceTold) {
   const Decoded d = host.one_sent();
   EXPECT_EQ(d.icmp_type, v4() ? 11 : 3);
   EXPECT_EQ(d.icmp_code, 1);
+  ASSERT_FALSE(d.payload.empty());
   EXPECT_EQ(d.payload[0] >> 4, v4() ? 4 : 6) << "it quotes the first fragment";
   EXPECT_EQ(host.heap.in_use(), 0u);
 }
