@@ -199,11 +199,11 @@ TEST(UdpCoalesce, AnEchoInSegmentsGivesBackWhatCame) {
 
 TEST(UdpBatch, SendsUntilOneIsRefusedAndSaysWhy) {
   SegmentHost host;
-  OutgoingDatagram batch[] = {{peer, host.bytes(5)}, {peer, host.bytes(6)}, {peer, host.bytes(2000)}, {peer, host.bytes(7)}};
+  OutgoingDatagram batch[] = {{peer, host.bytes(5)}, {peer, host.bytes(6)}, {peer, host.bytes(65508)}, {peer, host.bytes(7)}};
   SendStatus status = SendStatus::ok;
   EXPECT_EQ(host.socket.send_batch(batch, &status), 2u);
   EXPECT_EQ(status, SendStatus::too_large);
-  EXPECT_EQ(batch[2].data.size(), 2000u);
+  EXPECT_EQ(batch[2].data.size(), 65508u);
   EXPECT_EQ(batch[3].data.size(), 7u);
   EXPECT_EQ(host.socket.send_batch(std::span(batch).subspan(3), &status), 1u);
   EXPECT_EQ(status, SendStatus::ok);
@@ -232,16 +232,16 @@ TEST(UdpCork, PiecesLeaveAsOneDatagramToWhereTheFirstGoes) {
   EXPECT_EQ(host.counters[Counter::udp_out_datagrams], 2u);
 }
 
-TEST(UdpCork, ADatagramCannotGrowBeyondTheMtuAndWaitsForRoom) {
+TEST(UdpCork, ADatagramCannotGrowBeyond65507OctetsAndWaitsForRoom) {
   SegmentHost host;
   host.socket.cork();
-  Bytes piece = host.bytes(1473);
+  Bytes piece = host.bytes(65508);
   EXPECT_EQ(host.socket.send_to(peer, std::move(piece)), SendStatus::too_large);
   piece.truncate(1000);
   EXPECT_EQ(host.socket.send_to(peer, std::move(piece)), SendStatus::ok);
-  piece = host.bytes(473);
+  piece = host.bytes(64508);
   EXPECT_EQ(host.socket.send_to(peer, std::move(piece)), SendStatus::too_large);
-  EXPECT_EQ(piece.size(), 473u);
+  EXPECT_EQ(piece.size(), 64508u);
   Bytes segments = host.bytes(20);
   EXPECT_EQ(host.socket.send_segmented(peer, std::move(segments), 5), SendStatus::would_block);
   UdpSocket filler = host.bind(8, host.handler);
