@@ -116,8 +116,14 @@ void add_connection_keys(Section& s, TcpConnOptions& conn) {
   s.boolean("window_scaling", conn.window_scaling, "Offer window scaling (RFC 7323)");
   s.boolean("sack", conn.sack, "Offer selective acknowledgment (RFC 2018) and recover by RACK-TLP (RFC 8985)");
   s.choice<TcpCongestion>("congestion", conn.congestion,
-                          {{"cubic", TcpCongestion::cubic}, {"newreno", TcpCongestion::newreno}},
-                          "Congestion control: CUBIC (RFC 9438) or NewReno (RFC 5681)");
+                          {{"cubic", TcpCongestion::cubic}, {"newreno", TcpCongestion::newreno}, {"dctcp", TcpCongestion::dctcp}},
+                          "Congestion control: CUBIC (RFC 9438), NewReno (RFC 5681), or DCTCP (RFC 8257), which takes ECN and "
+                          "belongs into networks whose queues mark early");
+  s.choice<TcpEcn>("ecn", conn.ecn, {{"off", TcpEcn::off}, {"passive", TcpEcn::passive}, {"active", TcpEcn::active}},
+                   "Explicit congestion notification (RFC 3168): never, when the peer asks, or asked for by active opens too");
+  s.boolean("pacing", conn.pacing, "Space segments over the round trip, in bursts of about a millisecond");
+  s.size("pacing_rate_max", conn.pacing_rate_max, 0, 2 * kib * kib * kib,
+         "Payload octets a second that a paced connection sends at most; 0: as many as its window allows");
   s.boolean("delayed_ack", conn.delayed_ack,
             "Acknowledge every second segment or after delayed_ack_max (RFC 9293 3.8.6.3)");
   s.boolean("keepalive", conn.keepalive, "Probe idle connections (RFC 9293 3.8.4)");
@@ -143,7 +149,7 @@ void add_connection_keys(Section& s, TcpConnOptions& conn) {
   s.boolean("fast_open", conn.fast_open,
             "TCP Fast Open (RFC 7413): data that comes with a SYN is taken before the handshake is complete");
   s.integer("ttl", conn.ttl, 1, 255, "Time to live of TCP packets");
-  s.integer("tos", conn.tos, 0, 255, "Differentiated services octet of TCP packets");
+  s.integer("tos", conn.tos, 0, 255, "Differentiated services octet of TCP packets; its two low bits, ECN's, count as 0");
 }
 
 Section tcp_section(TcpOptions& tcp) {

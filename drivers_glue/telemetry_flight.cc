@@ -49,6 +49,9 @@ std::size_t format_line(const FlightRecord& r, std::size_t core, std::int64_t to
     case FlightEvent::tail_probe:
       add("tail loss probe up to octet {}", r.detail);
       break;
+    case FlightEvent::marked:
+      add("congestion marks");
+      break;
     case FlightEvent::fast_recovery:
       add("fast recovery, {} octets lost", r.detail);
       break;

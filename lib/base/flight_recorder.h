@@ -17,13 +17,14 @@ enum class FlightEvent : std::uint8_t {
   closed,          ///< a connection ended: code is CloseReason
   retransmission,  ///< a segment was sent again: detail is its sequence number relative to the initial one
   tail_probe,      ///< RFC 8985 7: detail as for retransmission
+  marked,          ///< the peer echoes congestion marks: the window is reduced
   fast_recovery,   ///< loss was detected: detail is the octets held for lost
   recovered,       ///< loss recovery ended
   timeout,         ///< the retransmission timer expired: code is how often in a row
   reset_sent,      ///< we sent RST on a connection
   drops,           ///< packets were dropped since the last look: code is DropReason, detail how many
 };
-inline constexpr std::uint8_t flight_event_count = 9;
+inline constexpr std::uint8_t flight_event_count = 10;
 
 struct FlightRecord {
   TimePoint at;

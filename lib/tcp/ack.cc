@@ -39,7 +39,9 @@ void Tcp::process_ack(Tcb& tcb, const Segment& seg) noexcept {
                     snd.wnd != 0 && seg.window << tcb.send_scale == snd.wnd;
   if (event.duplicate) counters_.add(Counter::tcp_dup_acks_in);
   if (seg.options != nullptr && tcb.is.sack) take_sacks(tcb, seg, event);
-  if (event.acked == 0 && !event.duplicate && !event.dsack && event.delivery.octets == 0) return;
+  // RFC 3168 6.1.2: an echoed mark tells of the flight; there is none when all was acknowledged before.
+  if (seg.flags.has(TcpFlags::ece)) [[unlikely]] event.ece = tcb.is.ecn && !tcb.board.empty();
+  if (event.acked == 0 && !event.duplicate && !event.dsack && event.delivery.octets == 0 && !event.ece) return;
 
   const std::uint32_t data = std::min(event.acked, tcb.queue.size());
   const bool fin_acked = event.acked > data;
@@ -58,6 +60,7 @@ void Tcp::process_ack(Tcb& tcb, const Segment& seg) noexcept {
     NewestDelivery& newest = newest_delivery_[tcb.route.interface];
     if (event.delivery.last_sent >= newest.sent_at) newest = {event.delivery.last_sent, now_};
   }
+  if (tcb.is.dctcp && event.acked != 0) extras_of(tcb).marks.on_ack(event.acked, event.ece, snd.una, snd.nxt);
   // Without timestamps a long repair of retransmissions gives no sample (Karn), and the backed-off timer would be paid for
   // each further loss. Progress takes the back-off down step by step; a path that became slower raises it again.
   if (event.acked != 0 && tcb.backoff != 0 && tcb.loss.mode == RecoveryMode::loss) --tcb.backoff;

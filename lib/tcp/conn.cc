@@ -117,6 +117,7 @@ bool TcpConn::set_tos(std::uint8_t tos) noexcept {
   Tcb* tcb = live();
   if (tcb == nullptr) return false;
   tcb->tos = tos;
+  tcp_->set_ecn_octet(*tcb);
   return true;
 }
 bool TcpConn::change(const TcpConnOptions& options) noexcept {
@@ -172,6 +173,17 @@ bool TcpConn::set_reset_on_close(bool on) noexcept {
   TcpConnOptions options = *tcb->options;
   options.reset_on_close = on;
   return change(options);
+}
+bool TcpConn::set_pacing(bool on, std::uint32_t rate_max) noexcept {
+  Tcb* tcb = live();
+  if (tcb == nullptr) return false;
+  TcpConnOptions options = *tcb->options;
+  options.pacing = on;
+  options.pacing_rate_max = rate_max;
+  if (!change(options)) return false;
+  tcp_->set_pacing(*tcb, on && tcb->is.connected);
+  if (!on) tcp_->mark_dirty(*tcb);  // what waited may go now
+  return true;
 }
 bool TcpConn::set_not_sent_low_water(std::uint32_t octets) noexcept {
   Tcb* tcb = live();

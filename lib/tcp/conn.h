@@ -96,6 +96,8 @@ class TcpConn {
   bool set_linger(Duration time) noexcept;           ///< 0: retries decide
   bool set_reset_on_close(bool on) noexcept;
   bool set_not_sent_low_water(std::uint32_t octets) noexcept;  ///< 0: the send buffer
+  /// Segments are spaced: at most `rate_max` payload octets a second, 0 for no cap but the window's (SO_MAX_PACING_RATE).
+  bool set_pacing(bool on, std::uint32_t rate_max = 0) noexcept;
   /// While on, only full segments leave, and a FIN. What is less waits for more, for off, or for a retransmission timeout.
   bool set_cork(bool on) noexcept;
 

@@ -8,15 +8,16 @@ namespace pollux {
 
 // Header prediction: the next in-order segment of an undisturbed connection.
 bool Tcp::is_predicted(const Tcb& tcb, const Segment& seg) noexcept {
-  constexpr std::uint8_t relevant = TcpFlags::fin | TcpFlags::syn | TcpFlags::rst | TcpFlags::ack | TcpFlags::urg;
+  constexpr std::uint8_t relevant = TcpFlags::fin | TcpFlags::syn | TcpFlags::rst | TcpFlags::ack | TcpFlags::urg |
+                                    TcpFlags::ece | TcpFlags::cwr;
   return (seg.flags.bits & relevant) == TcpFlags::ack && seg.seq == tcb.rcv.nxt &&
          seg.length <= tcb.rcv.window() && seg.has_timestamp == tcb.is.timestamps &&
          (!tcb.is.timestamps || static_cast<std::int32_t>(seg.ts_value - tcb.ts_recent) >= 0) &&
          seg.ack.after_eq(tcb.snd.una) && seg.ack.before_eq(tcb.snd.max) &&
          (seg.length != 0 || seg.ack != tcb.snd.una) &&  // not what could be a duplicate ACK
          seg.options == nullptr &&                       // nor one that brings SACK blocks with its data
-         tcb.out_of_order.empty() && tcb.retries == 0 && !tcb.is.app_closed && !tcb.is.peer_fin_known &&
-         !tcb.is.urgent_in && !tcb.is.fast_open_pending;
+         seg.ecn != EcnCodepoint::ce && tcb.out_of_order.empty() && tcb.retries == 0 && !tcb.is.app_closed && !tcb.is.peer_fin_known &&
+         !tcb.is.urgent_in && !tcb.is.fast_open_pending && !tcb.is.ece_due;
 }
 
 DropReason Tcp::fast_path(Tcb& tcb, Segment& seg) noexcept {
@@ -47,6 +48,7 @@ DropReason Tcp::established_input(Tcb& tcb, Segment& seg) noexcept {
     take_urgent(tcb, seg);
     if (tcb.state == TcpState::closed) return DropReason::none;
   }
+  if (tcb.is.ecn && seg.length != 0) take_congestion_mark(tcb, seg);
   const bool fin = seg.flags.has(TcpFlags::fin);
   const SeqNum fin_seq = seg.seq + seg.length;
   if (seg.length != 0) {
@@ -71,6 +73,8 @@ DropReason Tcp::check_sequence(Tcb& tcb, Segment& seg) noexcept {
   // A retransmitted SYN of a half-open connection lies before the window; its sender still waits for our SYN-ACK.
   if (tcb.state == TcpState::syn_received && seg.flags.has(TcpFlags::syn) && !seg.flags.has(TcpFlags::ack) &&
       seg.seq == tcb.rcv.nxt - 1) {
+    tcb.is.ecn = tcb.is.ecn && asks_for_ecn(*tcb.options, seg);
+    set_ecn_octet(tcb);
     tcb.snd.nxt = tcb.snd.una;
     mark_dirty(tcb);
     return DropReason::tcp_duplicate_syn;

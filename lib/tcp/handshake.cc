@@ -55,6 +55,8 @@ void Tcp::apply_syn_options(Tcb& tcb, const Segment& seg, const TcpOptionValues&
   tcb.is.timestamps = tcb.is.timestamps && seg.has_timestamp;
   tcb.is.window_scaling = tcb.is.window_scaling && options.has_window_scale;
   tcb.is.sack = tcb.is.sack && options.sack_permitted;
+  tcb.is.ecn = tcb.is.ecn && (seg.flags.has(TcpFlags::ack) ? agrees_to_ecn(seg) : asks_for_ecn(*tcb.options, seg));
+  set_ecn_octet(tcb);
   tcb.send_scale = tcb.is.window_scaling ? options.window_scale : 0;
   tcb.recv_scale = tcb.is.window_scaling ? receive_scale(*tcb.options) : 0;
   if (tcb.is.timestamps) tcb.ts_recent = seg.ts_value;
@@ -88,6 +90,7 @@ void Tcp::take_syn(Tcb& tcb, const Segment& syn, const TcpOptionValues& options)
   tcb.is.timestamps = tcb.options->timestamps;
   tcb.is.window_scaling = tcb.options->window_scaling;
   tcb.is.sack = tcb.options->sack;
+  tcb.is.ecn = takes_ecn(*tcb.options);
   apply_syn_options(tcb, syn, options);
 }
 
@@ -123,7 +126,7 @@ void Tcp::send_syn_cookie(Listener& listener, const FlowKey& key, RouteCache& ro
   const std::uint16_t fallback = default_mss(key);
   BareSegment answer{.key = key, .seq = cookies_.make(key, syn.seq, options.has_mss ? options.mss : fallback, now_),
                      .ack = syn.seq + 1, .flags = {TcpFlags::syn | TcpFlags::ack}, .window = syn_window(ours),
-                     .ttl = ours.ttl, .tos = ours.tos};
+                     .ttl = ours.ttl, .tos = static_cast<std::uint8_t>(ours.tos & TcpConnOptions::diffserv_mask)};
   // Without timestamps there is no room for the other options, so they are not agreed to.
   if (syn.has_timestamp && ours.timestamps) {
     TcpOptionValues agreed;
@@ -132,7 +135,10 @@ void Tcp::send_syn_cookie(Listener& listener, const FlowKey& key, RouteCache& ro
     agreed.sack_permitted = options.sack_permitted && ours.sack;
     std::uint32_t ts_offset = 0;
     initial_sequence(key, ts_offset);
-    answer.options = timestamp_option(SynCookies::timestamp(now_ms(), agreed) + ts_offset, syn.ts_value);
+    const bool ecn = takes_ecn(ours) && asks_for_ecn(ours, syn);
+    if (ecn) answer.flags.bits |= TcpFlags::ece;
+    if (ecn && ours.congestion == TcpCongestion::dctcp) answer.tos |= static_cast<std::uint8_t>(EcnCodepoint::ect_0);
+    answer.options = timestamp_option(SynCookies::timestamp(now_ms(), agreed, ecn) + ts_offset, syn.ts_value);
     answer.options.has_window_scale = agreed.has_window_scale;
     answer.options.window_scale = receive_scale(ours);
     answer.options.sack_permitted = agreed.sack_permitted;
@@ -151,11 +157,13 @@ DropReason Tcp::input_syn_cookie(Listener& listener, const FlowKey& key, std::ui
   const auto mss = cookies_.check(key, seg.seq - 1, cookie, now_);
   TcpOptionValues offered;
   bool valid = mss.has_value();
+  bool ecn = false;
   if (valid && seg.has_timestamp && listener.conn->timestamps) {
     std::uint32_t ts_offset = 0;
     initial_sequence(key, ts_offset);
     const std::uint32_t stamp = seg.ts_echo - ts_offset;
     SynCookies::read_timestamp(stamp, offered);
+    ecn = SynCookies::has_ecn(stamp);
     offered.has_timestamp = true;  // the SYN had it, or the echo would not be ours
     valid = now_ms() - stamp <= 2 * SynCookies::period.ms();
   }
@@ -176,6 +184,7 @@ DropReason Tcp::input_syn_cookie(Listener& listener, const FlowKey& key, std::ui
   syn.seq = seg.seq - 1;
   syn.has_timestamp = offered.has_timestamp;
   syn.ts_value = seg.ts_value;
+  syn.flags = {static_cast<std::uint8_t>(TcpFlags::syn | (ecn ? TcpFlags::ece | TcpFlags::cwr : 0))};
   take_syn(*tcb, syn, offered);
   tcb->rcv.edge = tcb->rcv.nxt + syn_window(*tcb->options);
   SendSpace& snd = tcb->snd;

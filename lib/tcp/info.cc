@@ -46,7 +46,7 @@ void fill_timer(TcpInfo& info, const Tcb& tcb, TimePoint probe_at, TimePoint rto
 
 const char* tcp_timer_name(TcpTimer timer) noexcept {
   static constexpr std::array names = {"none",       "retransmission", "persist",   "tail_probe",
-                                       "reordering", "delayed_ack",    "keepalive", "fin_wait_2"};
+                                       "reordering", "delayed_ack",    "keepalive", "fin_wait_2", "pacing"};
   return names[static_cast<std::size_t>(timer)];
 }
 
@@ -56,6 +56,8 @@ const char* tcp_congestion_name(TcpCongestion congestion) noexcept {
       return "newreno";
     case TcpCongestion::cubic:
       return "cubic";
+    case TcpCongestion::dctcp:
+      return "dctcp";
     default:
       return "other";
   }
@@ -92,6 +94,7 @@ TcpInfo Tcp::info(const Tcb& tcb) const noexcept {
   info.timestamps = tcb.is.timestamps;
   info.sack = tcb.is.sack;
   info.window_scaling = tcb.is.window_scaling;
+  info.ecn = tcb.is.ecn;
   info.send_scale = tcb.send_scale;
   info.receive_scale = tcb.recv_scale;
   info.mss = tcb.mss;
@@ -108,9 +111,18 @@ TcpInfo Tcp::info(const Tcb& tcb) const noexcept {
   fill_timer(info, tcb, probe ? tail_probe_time(tcb) : TimePoint::never(), rto_expiry(tcb, tcb.progress), now_);
   info.congestion = tcb.options->congestion;
   info.recovery = tcb.loss.mode;
+  info.reducing = tcb.loss.in_cwr && tcb.snd.una.before(tcb.loss.cwr_end);
   if (tcb.is.connected) {
     info.cwnd = tcb.cc.cwnd();
     info.ssthresh = tcb.cc.ssthresh();
+  }
+  if (tcb.is.paced) {
+    info.pacing_rate = pacing_rate(tcb);
+    const TimePoint resume_at = extras_[tcb.extras].pacer.resume_at();
+    if (!resume_at.is_never() && (info.timer == TcpTimer::none || resume_at - now_ < info.timer_in)) {
+      info.timer = TcpTimer::pacing;
+      info.timer_in = std::max(resume_at - now_, Duration{});
+    }
   }
   info.in_flight = tcb.in_flight();
   info.sacked = tcb.board.sacked();

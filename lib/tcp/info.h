@@ -14,7 +14,7 @@
 namespace pollux {
 
 /// What runs against a connection; the earliest of several.
-enum class TcpTimer : std::uint8_t { none, retransmission, persist, tail_probe, reordering, delayed_ack, keepalive, fin_wait_2 };
+enum class TcpTimer : std::uint8_t { none, retransmission, persist, tail_probe, reordering, delayed_ack, keepalive, fin_wait_2, pacing };
 const char* tcp_timer_name(TcpTimer timer) noexcept;
 const char* tcp_congestion_name(TcpCongestion congestion) noexcept;
 const char* recovery_mode_name(RecoveryMode mode) noexcept;
@@ -31,6 +31,7 @@ struct TcpInfo {
   bool timestamps = false;           ///< RFC 7323
   bool sack = false;                 ///< RFC 2018
   bool window_scaling = false;       ///< RFC 7323
+  bool ecn = false;                  ///< RFC 3168
   std::uint8_t send_scale = 0;       ///< shift of windows that the peer sends
   std::uint8_t receive_scale = 0;    ///< shift of windows that we send
   std::uint16_t mss = 0;             ///< payload of a full segment that we send
@@ -49,8 +50,10 @@ struct TcpInfo {
   // Congestion and recovery
   TcpCongestion congestion = TcpCongestion::cubic;
   RecoveryMode recovery = RecoveryMode::open;
+  bool reducing = false;             ///< the window shrinks because of congestion marks (RFC 3168 6.1.2)
   std::uint32_t cwnd = 0;            ///< may be in flight
   std::uint32_t ssthresh = 0;        ///< 0xffffffff or so: none yet
+  std::uint64_t pacing_rate = 0;     ///< payload octets a second; 0: not paced
   std::uint32_t in_flight = 0;       ///< believed to be in the network (RFC 6675 pipe)
   std::uint32_t sacked = 0;          ///< received above a gap
   std::uint32_t lost = 0;            ///< held for lost and not yet acknowledged

@@ -55,6 +55,7 @@ DropReason Tcp::parse(RxPacket& packet, FlowKey& key, Segment& seg, TcpOptionVal
     if (sum.folded() != 0xffff) return DropReason::tcp_bad_checksum;
   }
   seg.flags = view->flags();
+  seg.ecn = EcnCodepoint{static_cast<std::uint8_t>(packet.tos & 3)};
   // No sender makes these; RFC 9293 gives SYN+FIN and SYN+RST no meaning in any state.
   if (seg.flags.has(TcpFlags::syn) && (seg.flags.bits & (TcpFlags::fin | TcpFlags::rst)) != 0)
     return DropReason::tcp_bad_flags;

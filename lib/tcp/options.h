@@ -9,14 +9,22 @@
 
 namespace pollux {
 
-/// Congestion controllers: RFC 5681 with 6582, RFC 9438.
-enum class TcpCongestion : std::uint8_t { newreno, cubic };
+/// Congestion controllers: RFC 5681 with 6582, RFC 9438, RFC 8257. DCTCP is for networks whose queues mark early and whose
+/// senders all use it. It asks for ECN and agrees to it whatever `ecn` says; where the peer does not, it is NewReno.
+enum class TcpCongestion : std::uint8_t { newreno, cubic, dctcp };
 
 /// When a SYN is answered by a cookie instead of a half-open connection (RFC 4987 3.6).
 enum class TcpSynCookies : std::uint8_t {
   off,       ///< never: SYNs beyond a listener's backlog are dropped
   pressure,  ///< beyond a listener's backlog
   on,        ///< always
+};
+
+/// Explicit congestion notification (RFC 3168): queues mark packets instead of dropping them.
+enum class TcpEcn : std::uint8_t {
+  off,      ///< neither asked for nor agreed to
+  passive,  ///< agreed to when the peer asks (Linux's default)
+  active,   ///< asked for by connect() too
 };
 
 /// Per stack; the connection-level part (TcpConnOptions) can be overridden per listener or connect().
@@ -30,6 +38,9 @@ struct TcpConnOptions {
   bool window_scaling = true;                 ///< offer RFC 7323 window scale
   bool sack = true;                           ///< offer selective acknowledgment, RFC 2018, and recover by RFC 8985
   TcpCongestion congestion = TcpCongestion::cubic;
+  TcpEcn ecn = TcpEcn::passive;
+  bool pacing = false;                        ///< segments leave at the window's pace, in bursts of about 1 ms
+  std::uint32_t pacing_rate_max = 0;          ///< payload octets a second at most while paced (SO_MAX_PACING_RATE); 0: no cap
   bool delayed_ack = true;                    ///< RFC 9293 3.8.6.3
   bool keepalive = false;                     ///< RFC 9293 3.8.4 (MUST-25: off)
   Duration keepalive_idle = Duration::from_s(7200);
@@ -51,8 +62,9 @@ struct TcpConnOptions {
   /// on two connections, if the network duplicates the SYN.
   bool fast_open = false;
   std::uint8_t ttl = 64;                      ///< 1..255 (MUST-49)
-  std::uint8_t tos = 0;                       ///< Diffserv and ECN octet (MUST-48)
+  std::uint8_t tos = 0;                       ///< Diffserv octet (MUST-48); its two ECN bits are TCP's and count as 0
 
+  static constexpr std::uint8_t diffserv_mask = 0xfc;  ///< of `tos`
   bool operator==(const TcpConnOptions&) const noexcept = default;
 };
 

@@ -63,24 +63,39 @@ void Tcp::check_pool() noexcept {
   pool_starved_ = available < pool_.size() / 32;
 }
 
+// Where an ACK stands. Behind all that was sent, but not beyond the peer's window, where a FIN or a probe may lie: the peer would
+// take no notice of it, and might wait for what it acknowledges before its window opens.
+static SeqNum ack_sequence(const Tcb& tcb) noexcept {
+  const SeqNum edge = tcb.snd.una + tcb.snd.wnd;
+  return tcb.snd.max.after(edge) ? edge : tcb.snd.max;
+}
+
+// What few connections have to say in front of everything else.
+Tcp::Output Tcp::output_first(Tcb& tcb) noexcept {
+  if (tcb.is.syn_ack_due) {
+    if (const Output sent = send_syn(tcb); sent != Output::done) return sent;
+    tcb.is.syn_ack_due = false;
+  }
+  return tcb.is.dctcp ? send_owed_acks(tcb) : Output::done;
+}
+
 Tcp::Output Tcp::output(Tcb& tcb) noexcept {
   if (tcb.state == TcpState::syn_sent || tcb.state == TcpState::syn_received) {
     if (tcb.snd.nxt == tcb.snd.una) return send_syn(tcb);
     if (tcb.is.ack_now && tcb.state == TcpState::syn_received) return send_empty(tcb, tcb.snd.max);
     return Output::done;
   }
-  if (tcb.is.syn_ack_due) [[unlikely]] {
-    if (const Output sent = send_syn(tcb); sent != Output::done) return sent;
-    tcb.is.syn_ack_due = false;
+  if (tcb.is.syn_ack_due || tcb.is.dctcp) [[unlikely]] {
+    if (const Output sent = output_first(tcb); sent != Output::done) return sent;
   }
   Output result = output_repair(tcb);
   if (result == Output::done) result = output_data(tcb);
   if (result == Output::batch_full || result == Output::no_mbuf) return result;
   // Duplicate ACKs go one by one: the peer counts them. Everything else is one ACK a turn, if no data carried it.
   for (; tcb.dup_acks_due > 0; --tcb.dup_acks_due)
-    if (const Output sent = send_empty(tcb, tcb.snd.max); sent != Output::done) return sent;
+    if (const Output sent = send_empty(tcb, ack_sequence(tcb)); sent != Output::done) return sent;
   if (tcb.is.ack_now) {
-    if (const Output sent = send_empty(tcb, tcb.snd.max); sent != Output::done) return sent;
+    if (const Output sent = send_empty(tcb, ack_sequence(tcb)); sent != Output::done) return sent;
   } else if (tcb.is.ack_pending && tcb.ack_deadline.is_never()) {
     set_deadline(tcb, tcb.ack_deadline, now_ + options_.delayed_ack_max);
   }
@@ -144,6 +159,7 @@ Tcp::Output Tcp::output_data(Tcb& tcb) noexcept {
     if (const std::uint32_t lost = tcb.board.next_lost(sent_); lost != Scoreboard::nil && !new_data_only) {
       tcb.is.cwnd_limited = true;
       if (budget < std::min(sent_[lost].length(), std::uint32_t{tcb.mss})) return Output::done;
+      if (tcb.is.paced && pacing_holds(tcb, sent_[lost].length())) [[unlikely]] return Output::done;
       if (const Output result = retransmit(tcb, lost); result != Output::done) return result;
       continue;
     }
@@ -157,6 +173,7 @@ Tcp::Output Tcp::output_data(Tcb& tcb) noexcept {
       }
       return Output::done;
     }
+    if (tcb.is.paced && pacing_holds(tcb, length)) [[unlikely]] return Output::done;
     if (length == tcb.mss && !fin) {
       if (const std::uint32_t run = run_length(tcb, budget, segments_per_turn - sent); run >= run_min) {
         if (const std::uint32_t left = send_run(tcb, run); left != 0) {
@@ -240,7 +257,8 @@ Tcp::Output Tcp::send_segment(Tcb& tcb, SeqNum seq, std::uint32_t length, bool f
   if (length != 0 && position + length == tcb.queue.size()) fields.flags.bits |= TcpFlags::psh;
   if (fin) fields.flags.bits |= TcpFlags::fin;
   const SeqNum end = seq + length + (fin ? 1u : 0u);
-  if (seq.before(tcb.snd.max)) {
+  const bool again = seq.before(tcb.snd.max);
+  if (again) {
     counters_.add(Counter::tcp_retrans_segs);
     note(tcb, FlightEvent::retransmission, 0, static_cast<std::uint32_t>(seq - tcb.snd.iss));
   } else {
@@ -249,6 +267,7 @@ Tcp::Output Tcp::send_segment(Tcb& tcb, SeqNum seq, std::uint32_t length, bool f
   }
   tcb.snd.max = seq_max(tcb.snd.max, end);
   tcb.last_sent_ms = now_ms();
+  if (tcb.is.ecn && !again && length != 0) [[unlikely]] return transmit_capable(tcb, std::move(packet), fields);
   return transmit(tcb, std::move(packet), fields);
 }
 
@@ -291,6 +310,7 @@ Tcp::Output Tcp::send_syn(Tcb& tcb) noexcept {
   fields.options.window_scale = receive_scale(*tcb.options);
   fields.options.sack_permitted = tcb.is.sack;
   fields.acknowledgment = answer ? tcb.rcv.nxt : SeqNum();
+  if (tcb.is.ecn) offer_ecn(tcb, fields);
   stamp(tcb, fields);
   std::uint32_t length = 0;
   if (tcb.options->fast_open && !answer) length = offer_fast_open(tcb, fields);
@@ -331,7 +351,10 @@ void Tcp::stamp(const Tcb& tcb, TcpFields& fields) const noexcept {
 Tcp::Output Tcp::transmit(Tcb& tcb, Packet packet, TcpFields& fields) noexcept {
   fields.acknowledgment = tcb.rcv.nxt;
   fields.window = advertise(tcb);
-  if (tcb.is.urgent_out) [[unlikely]] stamp_urgent(tcb, fields);
+  if (tcb.is.urgent_out || tcb.is.ece_due) [[unlikely]] {
+    if (tcb.is.urgent_out) stamp_urgent(tcb, fields);
+    if (tcb.is.ece_due) fields.flags.bits |= TcpFlags::ece;  // RFC 3168 6.1.3
+  }
   stamp(tcb, fields);
   note_ack_sent(tcb);
   return hand_over(tcb, std::move(packet), fields);

@@ -22,7 +22,7 @@ struct Tcp::RunHeader {
 // How many: as sendable() has it, and not the last one of the queue, which says PSH or FIN.
 std::uint32_t Tcp::run_length(const Tcb& tcb, std::uint32_t budget, std::uint32_t limit) noexcept {
   const SendSpace& snd = tcb.snd;
-  if (tcb.is.urgent_out || snd.nxt != snd.max) return 0;
+  if (tcb.is.urgent_out || tcb.is.ece_due || tcb.is.cwr_due || tcb.is.paced || snd.nxt != snd.max) return 0;
   const auto position = static_cast<std::uint32_t>(snd.nxt - snd.una);
   const std::uint32_t room = ip_.tx(tcb.route.interface).room();
   const std::uint32_t octets = std::min({tcb.queue.size() - position - 1, snd.wnd - position, budget});
@@ -32,7 +32,7 @@ std::uint32_t Tcp::run_length(const Tcb& tcb, std::uint32_t budget, std::uint32_
 // Sends up to `count` of them and says how many; 0: not this way.
 std::uint32_t Tcp::send_run(Tcb& tcb, std::uint32_t count) noexcept {
   const IpSend send{.source = tcb.key.local, .destination = tcb.key.remote,
-                    .protocol = static_cast<std::uint8_t>(IpProtocol::tcp), .ttl = tcb.options->ttl, .tos = tcb.tos};
+                    .protocol = static_cast<std::uint8_t>(IpProtocol::tcp), .ttl = tcb.options->ttl, .tos = data_tos(tcb)};
   TcpFields fields;
   fields.flags.bits = TcpFlags::ack;
   stamp(tcb, fields);

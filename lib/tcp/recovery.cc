@@ -9,7 +9,8 @@ namespace pollux {
 void Tcp::update_recovery(Tcb& tcb, AckEvent& event) noexcept {
   LossRecovery& loss = tcb.loss;
   const bool undisturbed = loss.mode == RecoveryMode::open && tcb.is.sack && tcb.board.sacked() == 0 &&
-                           !loss.recover_valid && !loss.probe_sent && !event.dsack && event.acked != 0;
+                           !loss.recover_valid && !loss.probe_sent && !loss.in_cwr && !event.dsack && !event.ece &&
+                           event.acked != 0;
   if (undisturbed) [[likely]] {
     // The ACK of a flight without gaps leaves nothing behind that could be lost.
     loss.rack.on_delivery(event.delivery, now_);
@@ -37,7 +38,14 @@ void Tcp::update_recovery(Tcb& tcb, AckEvent& event) noexcept {
     loss.recover_valid = false;
 
   if (loss.mode == RecoveryMode::open && more_lost) enter_recovery(tcb, event);
-  if (loss.mode == RecoveryMode::recovery) {
+  // Marks of the window that was reduced are echoed until the peer has seen our CWR, which lies beyond it.
+  if (loss.in_cwr && tcb.snd.una.after(loss.cwr_end)) loss.in_cwr = false;
+  const bool undiminished = mode_before == RecoveryMode::open && loss.mode == RecoveryMode::open && !loss.in_cwr;
+  if (event.ece && undiminished) enter_cwr(tcb, event);
+  if (loss.in_cwr && tcb.snd.una == loss.cwr_end) {
+    tcb.cc.set_cwnd(std::max(tcb.cc.ssthresh(), std::uint32_t{tcb.mss}));
+    mark_dirty(tcb);
+  } else if (loss.mode == RecoveryMode::recovery || loss.in_cwr) {
     const bool safe = event.acked != 0 && !more_lost;
     tcb.cc.set_cwnd(loss.prr.window(event.delivery.octets, tcb.in_flight(), tcb.cc.ssthresh(), tcb.mss, safe));
     mark_dirty(tcb);
@@ -92,6 +100,7 @@ void Tcp::undo(Tcb& tcb) noexcept {
   loss.timeout_check = TimeoutCheck::none;
   note(tcb, FlightEvent::recovered);
   loss.may_undo = loss.recover_valid = false;
+  tcb.is.cwr_due = false;
   loss.dup_acks = 0;
   tcb.board.unmark_all_lost(sent_);
   tcb.cc.undo();
@@ -100,7 +109,7 @@ void Tcp::undo(Tcb& tcb) noexcept {
 
 void Tcp::tell_congestion_control(Tcb& tcb, const AckEvent& event, std::uint32_t acked) noexcept {
   const Delivery& delivery = event.delivery;
-  tcb.cc.on_ack({.acked = acked, .window_limited = tcb.is.cwnd_limited,
+  tcb.cc.on_ack({.acked = acked, .window_limited = tcb.is.cwnd_limited, .paced = tcb.is.paced,
                  .rtt = delivery.has_last && !delivery.last_retransmitted ? now_ - delivery.last_sent : Duration{},
                  .srtt = tcb.rtt.srtt(), .una = tcb.snd.una, .nxt = tcb.snd.nxt, .now = now_});
 }
@@ -162,10 +171,22 @@ void Tcp::enter_recovery(Tcb& tcb, const AckEvent& event) noexcept {
   loss.mode = RecoveryMode::recovery;
   loss.recover = tcb.snd.max;
   loss.recover_valid = true;
-  const std::uint32_t flight = tcb.board.outstanding() - tcb.board.sacked() + event.delivery.octets;
-  tcb.cc.on_congestion({.in_flight = tcb.board.outstanding() + event.acked, .now = now_});
-  loss.prr.start(flight);
+  // RFC 3168 6.1.2: not again for the window that congestion marks have reduced already. What marks speak of was no mistake.
+  if (loss.in_cwr || event.ece) loss.may_undo = false;
+  if (!loss.in_cwr) reduce_window(tcb, event);
+  loss.in_cwr = false;
   mark_dirty(tcb);
+}
+
+// RFC 9937 6: the reduction is spread over a round trip.
+void Tcp::reduce_window(Tcb& tcb, const AckEvent& event) noexcept {
+  const std::uint32_t flight = tcb.board.outstanding() - tcb.board.sacked() + event.delivery.octets;
+  CcLoss loss{.in_flight = tcb.board.outstanding() + event.acked, .now = now_};
+  // RFC 8257 3.3: marks take as much of the window as they are many; 3.5: losses what they always take.
+  if (tcb.is.dctcp && tcb.loss.in_cwr) loss = {.in_flight = tcb.cc.cwnd(), .share = extras_of(tcb).marks.alpha(), .now = now_};
+  tcb.cc.on_congestion(loss);
+  tcb.loss.prr.start(flight);
+  tcb.is.cwr_due = tcb.is.ecn;
 }
 
 // RFC 8985 7.4.2: did the probe repair a loss that nobody noticed?
@@ -174,10 +195,11 @@ void Tcp::check_tail_probe(Tcb& tcb, const AckEvent& event) noexcept {
   if (!loss.probe_sent || tcb.snd.una.before(loss.mark)) return;
   if (loss.probe_was_retransmission && !event.dsack) {
     if (event.acked != 0 && tcb.snd.una == loss.mark) return;  // a D-SACK may yet say that the original arrived
-    if (tcb.snd.una.after(loss.mark)) {
+    if (tcb.snd.una.after(loss.mark) && !loss.in_cwr) {
       // New data was acknowledged and no D-SACK came: the probe replaced a lost segment, which asks for a response.
       tcb.cc.on_congestion({.in_flight = tcb.board.outstanding() + event.acked, .now = now_});
       tcb.cc.set_cwnd(tcb.cc.ssthresh());
+      tcb.is.cwr_due = tcb.is.ecn;
     }
   }
   loss.probe_sent = false;

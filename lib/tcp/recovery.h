@@ -62,6 +62,7 @@ struct LossRecovery {
   SeqNum recover;              ///< SND.NXT when the loss was detected (RFC 6582, RFC 6675 RecoveryPoint)
   /// While probe_sent: RFC 8985 TLP.end_seq. While may_undo: SND.UNA when the episode of loss began. Never both.
   SeqNum mark;
+  SeqNum cwr_end;              ///< SND.MAX when marks reduced the window (RFC 3168 6.1.2); valid while in_cwr
   std::uint16_t unproven = 0;  ///< retransmissions of the episode that no D-SACK has shown needless; while may_undo
   RecoveryMode mode = RecoveryMode::open;
   TimeoutCheck timeout_check = TimeoutCheck::none;
@@ -70,6 +71,7 @@ struct LossRecovery {
   bool probe_was_retransmission : 1 = false;
   bool recover_valid : 1 = false;  ///< `recover` bars another reaction to duplicate ACKs (RFC 6582 3.2 step 1)
   bool may_undo : 1 = false;       ///< the last reduction can be taken back
+  bool in_cwr : 1 = false;         ///< the window shrinks because of congestion marks; it does once until `cwr_end`
 
   /// The congestion window is about to be reduced; `una`: SND.UNA.
   void begin_episode(SeqNum una) noexcept {

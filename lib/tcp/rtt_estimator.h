@@ -41,6 +41,7 @@ class RttEstimator {
   }
 
   void note_lost_syn() noexcept { syn_was_lost_ = 1; }
+  bool syn_was_lost() const noexcept { return syn_was_lost_ != 0; }
   bool has_sample() const noexcept { return srtt_us_ != 0; }
   Duration srtt() const noexcept { return Duration::from_us(srtt_us_); }
   Duration rttvar() const noexcept { return Duration::from_us(rttvar_us_); }

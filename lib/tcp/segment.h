@@ -9,12 +9,16 @@
 
 namespace pollux {
 
+/// RFC 3168 5: the two low bits of IP's Diffserv octet.
+enum class EcnCodepoint : std::uint8_t { not_ect, ect_1, ect_0, ce };
+
 struct Segment {
   SeqNum seq;
   SeqNum ack;
   std::uint32_t length = 0;  ///< payload octets
   std::uint32_t window = 0;  ///< as received, unscaled
   TcpFlags flags;
+  EcnCodepoint ecn = EcnCodepoint::not_ect;  ///< of its IP packet
   std::uint16_t urgent_pointer = 0;  ///< set when flags has URG
   std::uint16_t merged = 1;  ///< how many segments came as this one (GRO)
   bool has_timestamp = false;

@@ -5,13 +5,13 @@
 namespace pollux {
 
 // Only what a receiver of both could not tell from one segment: no flag but ACK, or PSH at the end; the same
-// acknowledgment, window and timestamps, no other option, and no gap.
+// acknowledgment, window and timestamps, no other option, no gap, and the same word about congestion (RFC 3168 5).
 bool SegmentBurst::continues(const Entry& first, const Entry& next) noexcept {
   const Segment& a = first.seg;
   const Segment& b = next.seg;
   return b.seq == a.seq + a.length && a.length != 0 && b.length != 0 && a.flags.bits == TcpFlags::ack &&
          (b.flags.bits & ~TcpFlags::psh) == TcpFlags::ack && a.ack == b.ack && a.window == b.window &&
-         a.has_timestamp == b.has_timestamp && a.ts_value == b.ts_value && a.ts_echo == b.ts_echo &&
+         a.ecn == b.ecn && a.has_timestamp == b.has_timestamp && a.ts_value == b.ts_value && a.ts_echo == b.ts_echo &&
          a.options == nullptr && b.options == nullptr && a.length + b.length <= merged_octets_max &&
          a.payload.segment_count() + b.payload.segment_count() <= merged_mbufs_max && first.key == next.key;
 }

@@ -14,7 +14,7 @@ constexpr std::uint32_t index_bits = 3, time_bits = 2;
 static_assert(std::size(mss_values) == 1u << index_bits);
 
 constexpr std::uint32_t option_mask = 0x3f;  // of a timestamp in ms
-constexpr std::uint32_t scale_mask = 0x0f, no_scale = 0x0f, sack_bit = 0x10;
+constexpr std::uint32_t scale_mask = 0x0f, no_scale = 0x0f, sack_bit = 0x10, ecn_bit = 0x20;
 
 std::uint64_t period_of(TimePoint now) noexcept {
   return static_cast<std::uint64_t>(now.ns() / SynCookies::period.ns());
@@ -55,9 +55,9 @@ std::optional<std::uint16_t> SynCookies::check(const FlowKey& key, SeqNum peer_i
   return mss_values[index];
 }
 
-std::uint32_t SynCookies::timestamp(std::uint32_t clock_ms, const TcpOptionValues& syn) noexcept {
-  const std::uint32_t bits =
-      (syn.has_window_scale ? syn.window_scale : no_scale) | (syn.sack_permitted ? sack_bit : 0);
+std::uint32_t SynCookies::timestamp(std::uint32_t clock_ms, const TcpOptionValues& syn, bool ecn) noexcept {
+  const std::uint32_t bits = (syn.has_window_scale ? syn.window_scale : no_scale) |
+                             (syn.sack_permitted ? sack_bit : 0) | (ecn ? ecn_bit : 0);
   const std::uint32_t stamp = (clock_ms & ~option_mask) | bits;
   // Not ahead of the clock: later segments must not look older than this one (RFC 7323 5).
   return static_cast<std::int32_t>(stamp - clock_ms) > 0 ? stamp - (option_mask + 1) : stamp;
@@ -69,5 +69,7 @@ void SynCookies::read_timestamp(std::uint32_t stamp, TcpOptionValues& syn) noexc
   syn.window_scale = static_cast<std::uint8_t>(syn.has_window_scale ? scale : 0);
   syn.sack_permitted = (stamp & sack_bit) != 0;
 }
+
+bool SynCookies::has_ecn(std::uint32_t stamp) noexcept { return (stamp & ecn_bit) != 0; }
 
 }  // namespace pollux

@@ -1,6 +1,6 @@
 // SYN cookies (RFC 4987 3.6): a half-open connection that the peer remembers for us. What its SYN said is put
 // into our initial sequence number (the MSS, under a keyed hash) and into the timestamp that it echoes
-// (window scale, SACK).
+// (window scale, SACK, ECN).
 #pragma once
 
 #include <cstdint>
@@ -31,9 +31,11 @@ class SynCookies {
                                      TimePoint now) const noexcept;
 
   /// A timestamp, at most 64 ms before `clock_ms`, that holds the other options of a SYN.
-  static std::uint32_t timestamp(std::uint32_t clock_ms, const TcpOptionValues& syn) noexcept;
+  static std::uint32_t timestamp(std::uint32_t clock_ms, const TcpOptionValues& syn, bool ecn) noexcept;
   /// Those options, from its echo.
   static void read_timestamp(std::uint32_t stamp, TcpOptionValues& syn) noexcept;
+  /// Whether ECN was agreed to.
+  static bool has_ecn(std::uint32_t stamp) noexcept;
 
  private:
   std::uint32_t hash(const FlowKey& key, SeqNum peer_isn, std::uint64_t count,

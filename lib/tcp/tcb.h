@@ -2,6 +2,8 @@
 // established path.
 #pragma once
 
+#include <algorithm>
+#include <array>
 #include <cstdint>
 
 #include "pollux/base/seq_num.h"
@@ -9,10 +11,12 @@
 #include "pollux/base/time.h"
 #include "pollux/ip/ip.h"
 #include "pollux/tcp/cc/congestion_control.h"
+#include "pollux/tcp/cc/marked_share.h"
 #include "pollux/tcp/conn.h"
 #include "pollux/tcp/flow_key.h"
 #include "pollux/tcp/options.h"
 #include "pollux/tcp/out_of_order_queue.h"
+#include "pollux/tcp/pacer.h"
 #include "pollux/tcp/recovery.h"
 #include "pollux/tcp/rtt_estimator.h"
 #include "pollux/tcp/scoreboard.h"
@@ -67,16 +71,35 @@ struct TcbFlags {
   bool peer_fin_known : 1 = false;   ///< a FIN arrived ahead of missing data, at `peer_fin`
   bool urgent_in : 1 = false;        ///< the peer's urgent mark lies ahead of what was delivered
   bool urgent_out : 1 = false;       ///< ours has not been acknowledged
-  bool cork : 1 = false;             ///< only full segments leave
+  bool ece_due : 1 = false;          ///< ACKs echo a congestion mark until the peer's CWR (RFC 3168 6.1.3)
   bool fast_open_pending : 1 = false;     ///< opened by its SYN; no ACK has come yet (RFC 7413 4.2)
   bool fast_open_cookie_due : 1 = false;  ///< the SYN-ACK brings a cookie
   bool syn_ack_due : 1 = false;      ///< send (again) the SYN-ACK of such a connection
+  bool dctcp : 1 = false;            ///< RFC 8257, with ECN; ece_due is then DCTCP.CE: the last segment was marked
+  bool ecn : 1 = false;              ///< negotiated (RFC 3168 6.1.1); until the handshake is over: offered
+  bool cwr_due : 1 = false;          ///< the next new data says that the window was reduced (RFC 3168 6.1.2)
+  bool paced : 1 = false;            ///< output is spaced by the pacer of `extras`
+  bool cork : 1 = false;             ///< only full segments leave
 };
 
 /// Where a round trip's worth of arrivals is counted from, for the size of the receive buffer.
 struct ReceiveRound {
   std::uint32_t start;  // a sequence number
   std::uint32_t since_ms;
+};
+
+/// ACKs of what came before marks began or ended, for the next flush (RFC 8257 3.2).
+struct OwedAcks {
+  static constexpr std::uint8_t max = 8;  ///< a turn; further ones count with the next
+  std::array<SeqNum, max> ack;
+  std::uint8_t count = 0;
+  std::uint8_t echoes = 0;  ///< a bit for each, the first one's lowest: with ECE
+  /// The first one was sent.
+  void pop() noexcept {
+    std::copy(ack.begin() + 1, ack.end(), ack.begin());
+    echoes = static_cast<std::uint8_t>(echoes >> 1);
+    --count;
+  }
 };
 
 /// What few connections have: made when it is first needed, and gone with the connection.
@@ -88,6 +111,9 @@ struct ConnExtras {
   std::uint16_t claimed_mtu = 0;  ///< by that error, to be believed if the segment times out
   std::uint16_t full_mss = 0;     ///< before the path MTU was lowered; 0: it was not
   TimePoint lower_mtu_until;
+  Pacer pacer;             ///< while paced
+  MarkedShare marks;       ///< while dctcp
+  OwedAcks owed_acks;      ///< while dctcp
 };
 
 /// What the retransmission deadline stands for.

@@ -186,6 +186,8 @@ Result<TcpConn> Tcp::connect(const TcpConnectOptions& options, TcpHandler& handl
   tcb->is.timestamps = (*conn)->timestamps;        // offered; the SYN's answer decides
   tcb->is.window_scaling = (*conn)->window_scaling;
   tcb->is.sack = (*conn)->sack;
+  tcb->is.ecn = (*conn)->ecn == TcpEcn::active || (*conn)->congestion == TcpCongestion::dctcp;
+  set_ecn_octet(*tcb);
   tcb->rcv.edge = tcb->rcv.nxt;
   counters_.add(Counter::tcp_active_opens);
   mark_dirty(*tcb);
@@ -259,7 +261,7 @@ Tcb* Tcp::create(const FlowKey& key, std::uint32_t hash, TcpHandler& handler, co
   tcb.options = &options;
   tcb.is.nagle = options.nagle;
   tcb.is.keepalive = options.keepalive;
-  tcb.tos = options.tos;
+  tcb.tos = options.tos & TcpConnOptions::diffserv_mask;
   tcb.snd.iss = initial_sequence(key, tcb.ts_offset);
   tcb.snd.una = tcb.snd.nxt = tcb.snd.max = tcb.snd.iss;
   tcb.last_received_ms = tcb.last_sent_ms = now_ms();
@@ -317,6 +319,10 @@ void Tcp::established(Tcb& tcb) noexcept {
   const std::uint32_t window = lost_syn ? tcb.mss : initial_window(tcb);
   // RFC 6298 5.7: after a lost SYN the first data segments start from an RTO of 3 s unless a sample came.
   switch (tcb.options->congestion) {
+    case TcpCongestion::dctcp:
+      tcb.is.dctcp = tcb.is.ecn;
+      if (tcb.is.dctcp) extras_of(tcb).marks = MarkedShare(tcb.snd.una);
+      [[fallthrough]];
     case TcpCongestion::newreno:
       tcb.cc = CongestionControl(NewReno(tcb.mss, window));
       break;
@@ -324,6 +330,8 @@ void Tcp::established(Tcb& tcb) noexcept {
       tcb.cc = CongestionControl(Cubic(tcb.mss, window));
       break;
   }
+  if (tcb.is.ecn) counters_.add(Counter::tcp_ecn_opens);
+  if (tcb.options->pacing) set_pacing(tcb, true);
   tcb.is.connected = true;
   arm_keepalive(tcb);
   tcb.handler->on_connected(handle_of(tcb));

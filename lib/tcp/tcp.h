@@ -228,6 +228,24 @@ class Tcp {
   void take_handshake_ack(Tcb& tcb, SeqNum ack) noexcept;
   static std::uint16_t default_mss(const FlowKey& key) noexcept;
 
+  // pacing.cc
+  std::uint64_t pacing_rate(const Tcb& tcb) const noexcept;
+  bool pacing_holds(Tcb& tcb, std::uint32_t octets) noexcept;
+  void set_pacing(Tcb& tcb, bool on) noexcept;
+  void on_pacing_timer(Tcb& tcb) noexcept;
+
+  // ecn.cc: RFC 3168
+  static bool takes_ecn(const TcpConnOptions& options) noexcept {
+    return options.ecn != TcpEcn::off || options.congestion == TcpCongestion::dctcp;
+  }
+  static bool asks_for_ecn(const TcpConnOptions& options, const Segment& syn) noexcept;
+  static void set_ecn_octet(Tcb& tcb) noexcept;
+  static std::uint8_t data_tos(const Tcb& tcb) noexcept;
+  static bool agrees_to_ecn(const Segment& syn_ack) noexcept;
+  void offer_ecn(Tcb& tcb, TcpFields& fields) noexcept;
+  void take_congestion_mark(Tcb& tcb, const Segment& seg) noexcept;
+  void take_dctcp_mark(Tcb& tcb, bool marked) noexcept;
+
   // fast_open.cc: RFC 7413
   std::uint32_t offer_fast_open(const Tcb& tcb, TcpFields& fields) const noexcept;
   void take_fast_open_answer(Tcb& tcb, const TcpOptionValues& options) noexcept;
@@ -257,6 +275,7 @@ class Tcp {
     std::uint32_t needless = 0;  ///< segments sent again in this episode of loss that arrived twice (D-SACK)
     bool duplicate = false;   ///< RFC 5681 2
     bool dsack = false;
+    bool ece = false;         ///< RFC 3168 6.1.2: the flight met congestion
   };
 
   // ack.cc: what an acceptable ACK changes (RFC 9293 3.10.7.4 fifth, RFC 6298)
@@ -275,6 +294,8 @@ class Tcp {
   bool detect_loss(Tcb& tcb, AckEvent& event) noexcept;
   bool detect_loss_by_duplicates(Tcb& tcb, AckEvent& event) noexcept;
   void enter_recovery(Tcb& tcb, const AckEvent& event) noexcept;
+  void reduce_window(Tcb& tcb, const AckEvent& event) noexcept;
+  void enter_cwr(Tcb& tcb, const AckEvent& event) noexcept;
   void check_tail_probe(Tcb& tcb, const AckEvent& event) noexcept;
   void on_reordering_timeout(Tcb& tcb) noexcept;
 
@@ -294,6 +315,8 @@ class Tcp {
   void mark_dirty(Tcb& tcb) noexcept;
   void check_pool() noexcept;
   Output output(Tcb& tcb) noexcept;
+  Output output_first(Tcb& tcb) noexcept;
+  Output send_owed_acks(Tcb& tcb) noexcept;
   Output output_repair(Tcb& tcb) noexcept;
   Output output_data(Tcb& tcb) noexcept;
   Output retransmit(Tcb& tcb, std::uint32_t index) noexcept;
@@ -316,6 +339,7 @@ class Tcp {
   void stamp(const Tcb& tcb, TcpFields& fields) const noexcept;
   void add_sacks(Tcb& tcb, TcpFields& fields) noexcept;
   Output transmit(Tcb& tcb, Packet packet, TcpFields& fields) noexcept;
+  Output transmit_capable(Tcb& tcb, Packet packet, TcpFields& fields) noexcept;
   Output hand_over(Tcb& tcb, Packet packet, const TcpFields& fields) noexcept;
   void finish_segment(Packet packet, const TcpFields& fields, const IpSend& send, RouteCache& route) noexcept;
   void send_bare(const BareSegment& segment, RouteCache& route) noexcept;

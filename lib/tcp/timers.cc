@@ -141,7 +141,11 @@ void Tcp::on_timer(Tcb& tcb) noexcept {
     on_idle_timeout(tcb);
     if (tcb.state == TcpState::closed) return;
   }
-  const TimePoint next = std::min({tcb.ack_deadline, tcb.rto_deadline, tcb.idle_deadline});
+  TimePoint next = std::min({tcb.ack_deadline, tcb.rto_deadline, tcb.idle_deadline});
+  if (tcb.is.paced) {
+    on_pacing_timer(tcb);
+    next = std::min(next, extras_of(tcb).pacer.resume_at());
+  }
   if (!next.is_never()) timers_.arm(tcb, next);
 }
 
@@ -196,7 +200,9 @@ void Tcp::on_retransmission_timeout(Tcb& tcb) noexcept {
       LossRecovery& loss = tcb.loss;
       const bool fresh = loss.mode == RecoveryMode::open && tcb.retries == 1;
       consider_lower_mtu(tcb);
-      tcb.cc.on_timeout({.in_flight = tcb.board.outstanding(), .now = now_}, tcb.retries == 1);
+      // RFC 3168 6.1.2: ssthresh is lowered once for a window, by marks or by loss.
+      tcb.cc.on_timeout({.in_flight = tcb.board.outstanding(), .now = now_}, tcb.retries == 1 && !loss.in_cwr);
+      tcb.is.cwr_due = tcb.is.ecn;
       // RFC 2018 8: a peer whose first missing octet is one it had SACKed has thrown data away.
       const bool reneged = !tcb.board.empty() && sent_[tcb.board.first()].sacked;
       tcb.board.mark_all_lost(sent_, reneged);
@@ -205,8 +211,10 @@ void Tcp::on_retransmission_timeout(Tcb& tcb) noexcept {
       loss.mode = RecoveryMode::loss;
       loss.dup_acks = 0;
       if (fresh) loss.begin_episode(tcb.snd.una);
+      if (loss.in_cwr) loss.may_undo = false;
+      loss.in_cwr = false;
       // RFC 5682 2.1 step 1: not while an earlier loss is repaired
-      loss.timeout_check = fresh && !reneged ? TimeoutCheck::first_ack : TimeoutCheck::none;
+      loss.timeout_check = loss.may_undo && fresh && !reneged ? TimeoutCheck::first_ack : TimeoutCheck::none;
       loss.probe_sent = false;
       tcb.is.tail_probe_due = false;
     } else {

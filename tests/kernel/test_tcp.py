@@ -1,5 +1,6 @@
 """Kernel clients of l4echo's TCP ports on a wire that loses nothing."""
 import socket
+import time
 
 import harness
 import traffic
@@ -25,6 +26,21 @@ class Clamped(harness.ServerTest):
             self.assertEqual(read_exactly(s, 100_000), bytes(100_000))
             # The kernel counts the timestamps' 12 octets out.
             self.assertEqual(s.getsockopt(socket.IPPROTO_TCP, socket.TCP_MAXSEG), 888)
+
+
+class Paced(harness.ServerTest):
+    sections = {"tcp": {"pacing": True, "pacing_rate_max": "1MiB"}}
+
+    def test_the_cap_is_kept(self):
+        """A MiB takes a second, neither much less nor much more, and nothing is lost on the way."""
+        with connect(19) as s:
+            began = time.monotonic()
+            read_exactly(s, 1 << 20)
+            took = time.monotonic() - began
+        self.assertGreater(took, 0.9)
+        self.assertLess(took, 2)
+        self.assertGreater(self.grown("PxTcpPacingWaits"), 100)
+        self.assertEqual(self.grown("TcpRetransSegs"), 0)
 
 
 class Tcp(harness.ServerTest):

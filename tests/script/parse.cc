@@ -200,9 +200,9 @@ const Field fields[] = {
      [](Words& w, ScriptSegment& s, const std::string& v) {
        s.seg.urgent = in_range<std::uint16_t>(w, "urg", v, 0, u16);
      }},
-    {"tos", true, false,
+    {"tos", true, true,
      [](Words& w, ScriptSegment& s, const std::string& v) {
-       s.seg.ip.tos = in_range<std::uint8_t>(w, "tos", v, 0, 255);
+       s.seg.tos = in_range<std::uint8_t>(w, "tos", v, 0, 255);
      }},
     {"offset", true, false,
      [](Words& w, ScriptSegment& s, const std::string& v) {

@@ -23,6 +23,7 @@ LinkOptions Network::draw_link() {
         one_of<std::uint64_t>(rng, std::array<std::uint64_t, 3>{0, 1'000'000'000, 10'000'000'000});
     link.delay = Duration::from_us(1 + rng.below(5000));
     link.queue_max = 1'000'000;
+    if (world_.seed() % 2 == 1) link.mark_above = 3;
     return link;
   }
   link.bits_per_second = one_of<std::uint64_t>(
@@ -37,6 +38,7 @@ LinkOptions Network::draw_link() {
       one_of(rng, std::array{Duration::from_us(50), Duration::from_ms(1), Duration::from_ms(30)});
   link.duplicate = one_of(rng, std::array{0.0, 0.0, 0.01, 0.05});
   link.corrupt = one_of(rng, std::array{0.0, 0.0, 0.005, 0.03});
+  if (world_.seed() % 2 == 1) link.mark_above = link.queue_max / 2;
   return link;
 }
 
@@ -81,6 +83,7 @@ TcpConnOptions Network::draw_conn() {
   conn.timestamps = rng.below(2) == 0;
   conn.window_scaling = rng.below(2) == 0;
   conn.delayed_ack = rng.below(3) != 0;
+  if (world_.seed() % 4 != 0) conn.ecn = TcpEcn::active;
   conn.retries_max = 25;
   // A lost RST leaves the other end waiting for ever, unless it asks.
   conn.keepalive = true;

@@ -19,6 +19,8 @@ std::string text_of(const FlightRecord& r) {
       return "retransmitted " + std::to_string(r.detail);
     case FlightEvent::tail_probe:
       return "probe";
+    case FlightEvent::marked:
+      return "marked";
     case FlightEvent::fast_recovery:
       return "lost " + std::to_string(r.detail);
     case FlightEvent::recovered:

@@ -17,7 +17,8 @@ using Frame = std::vector<std::uint8_t>;
 using FrameView = std::span<const std::uint8_t>;
 
 /// TCP control bits as tests write them: peer.sends(SYN | ACK).
-inline constexpr std::uint8_t FIN = 0x01, SYN = 0x02, RST = 0x04, PSH = 0x08, ACK = 0x10, URG = 0x20;
+inline constexpr std::uint8_t FIN = 0x01, SYN = 0x02, RST = 0x04, PSH = 0x08, ACK = 0x10, URG = 0x20,
+                              ECE = 0x40, CWR = 0x80;
 
 inline constexpr std::uint8_t proto_icmp = 1, proto_tcp = 6, proto_udp = 17, proto_icmpv6 = 58;
 

@@ -21,6 +21,24 @@ void corrupt_one_octet(Frame& frame, Rng& rng) {
   frame[at] = static_cast<std::uint8_t>(frame[at] ^ (1 + rng.below(255)));
 }
 
+// RFC 3168 5: ECT becomes CE. False for packets that are neither.
+bool mark_congestion(Frame& frame) {
+  constexpr std::size_t ip = 14;
+  if (frame.size() < ip + 40) return false;
+  if (frame[12] == 0x86 && frame[13] == 0xdd) {
+    if ((frame[ip + 1] & 0x30) == 0) return false;
+    frame[ip + 1] |= 0x30;
+    return true;
+  }
+  if (frame[12] != 0x08 || frame[13] != 0x00 || (frame[ip + 1] & 3) == 0) return false;
+  frame[ip + 1] |= 3;
+  frame[ip + 10] = frame[ip + 11] = 0;
+  const std::uint16_t sum = checksum_of(checksum_add(FrameView(frame).subspan(ip, (frame[ip] & 15u) * 4)));
+  frame[ip + 10] = static_cast<std::uint8_t>(sum >> 8);
+  frame[ip + 11] = static_cast<std::uint8_t>(sum);
+  return true;
+}
+
 }  // namespace
 
 TimePoint SimLink::serialise(std::size_t octets, TimePoint now) {
@@ -45,6 +63,7 @@ bool SimLink::transmit(Frame frame, TimePoint now, Rng& rng) {
     ++counts_.overflowed;
     return false;
   }
+  if (leaving_.size() >= options_.mark_above && mark_congestion(frame)) ++counts_.marked;
   TimePoint arrival = serialise(frame.size(), now) + options_.delay;
   if (options_.jitter.ns() > 0) arrival = arrival + Duration::from_ns(rng.below(bound_of(options_.jitter)));
   if (rng.chance(options_.reorder)) {

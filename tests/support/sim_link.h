@@ -16,6 +16,7 @@ struct LinkOptions {
   Duration delay = Duration::from_us(50);
   Duration jitter = {};            ///< up to this much more delay per frame; the order is kept
   std::uint32_t queue_max = 1000;  ///< frames waiting for the wire or on it; further ones are lost
+  std::uint32_t mark_above = 0xffffffff;  ///< ECN-capable frames that find so many waiting are marked CE (RFC 3168)
   double loss = 0;                 ///< probabilities per frame, 0..1
   std::uint32_t loss_run = 1;      ///< frames in a row that one loss takes
   double reorder = 0;              ///< the frame is held back by up to reorder_delay and overtaken
@@ -27,7 +28,7 @@ struct LinkOptions {
 
 struct LinkCounts {
   std::uint64_t sent = 0, delivered = 0, lost = 0, overflowed = 0, reordered = 0, duplicated = 0,
-                corrupted = 0;
+                corrupted = 0, marked = 0;
 };
 
 class SimLink {

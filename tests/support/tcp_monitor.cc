@@ -26,6 +26,14 @@ void TcpMonitor::received(const Decoded& frame) {
     flow.peer_scale = frame.window_scale;
     if (flow.peer_scale && *flow.peer_scale > 14) flow.peer_scale = 14;  // RFC 7323 2.3
     flow.peer_timestamps = frame.ts_value.has_value();
+    // A SYN that comes late says nothing any more.
+    if (!flow.peer_acked || frame.seq != flow.peer_isn) {
+      flow.peer_ecn = frame.has(ECE);
+      flow.peer_isn = frame.seq;
+      flow.peer_acked = false;
+    }
+  } else {
+    flow.peer_acked = true;
   }
   if (!frame.has(ACK)) return;
   // Unscaled in a SYN (RFC 7323 2.2). A segment the stack ignores may be counted too: the edge is an upper
@@ -50,6 +58,16 @@ std::string TcpMonitor::check_options(const Decoded& frame, const Flow& flow) {
   if (!frame.has(SYN) && frame.ts_value.has_value() != negotiated)
     return negotiated ? "RFC 7323 3.2: negotiated timestamp is missing"
                       : "RFC 7323 3.2: timestamp was not negotiated";
+  return "";
+}
+
+std::string TcpMonitor::check_ecn(const Decoded& frame, const Flow& flow) {
+  if ((frame.tos & 3) == 0) return "";
+  if (frame.has(SYN)) return flow.own_ecn ? "" : "RFC 3168 6.1.1: a SYN that claims ECN capability and does not ask for it";
+  if (!flow.own_ecn || !flow.peer_ecn) return "RFC 3168 6.1.1: ECN was not negotiated";
+  if (flow.own_ect_syn) return "";
+  if (frame.payload.empty()) return "RFC 3168 6.1.4: a segment without data that claims ECN capability";
+  if (is_after(flow.sent_end, frame.seq)) return "RFC 3168 6.1.5: a retransmission that claims ECN capability";
   return "";
 }
 
@@ -104,6 +122,8 @@ std::string TcpMonitor::sent(const Decoded& frame, bool lost_some) {
       fresh.peer_mss = flow.peer_mss;
       fresh.peer_scale = flow.peer_scale;
       fresh.peer_timestamps = flow.peer_timestamps;
+      fresh.peer_ecn = flow.peer_ecn;
+      fresh.peer_isn = flow.peer_isn;
     }
     flow = fresh;
     flow.sent_syn = true;
@@ -114,8 +134,11 @@ std::string TcpMonitor::sent(const Decoded& frame, bool lost_some) {
   if (frame.has(SYN)) {
     flow.own_scale = frame.window_scale;
     flow.own_timestamps = frame.ts_value.has_value();
+    flow.own_ecn = frame.has(ECE);
+    flow.own_ect_syn = (frame.tos & 3) != 0;
   }
   std::string problem = check_options(frame, flow);
+  if (problem.empty()) problem = check_ecn(frame, flow);
   if (problem.empty()) problem = check_sequence(frame, flow, lost_some);
   if (problem.empty() && frame.has(ACK)) problem = check_ack(frame, flow);
   return problem;

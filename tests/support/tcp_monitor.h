@@ -40,6 +40,11 @@ class TcpMonitor {
     bool own_timestamps = false;
     bool sent_ack = false;
     std::uint32_t last_ack = 0;
+    bool peer_ecn = false;       ///< its SYN asked for or agreed to ECN
+    std::uint32_t peer_isn = 0;
+    bool peer_acked = false;     ///< it has sent more than SYNs since
+    bool own_ecn = false;
+    bool own_ect_syn = false;    ///< its SYN was ECN-capable: DCTCP, where all packets are (RFC 8257 3.6)
     std::uint32_t own_edge = 0;  ///< the furthest right edge offered to the peer
 
     bool scaled() const { return peer_scale && own_scale; }
@@ -47,6 +52,7 @@ class TcpMonitor {
 
   static std::string check_options(const Decoded& frame, const Flow& flow);
   static std::string check_sequence(const Decoded& frame, Flow& flow, bool lost_some);
+  static std::string check_ecn(const Decoded& frame, const Flow& flow);
   static std::string check_ack(const Decoded& frame, Flow& flow);
 
   std::uint16_t mtu_;

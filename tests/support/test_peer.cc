@@ -126,8 +126,9 @@ Frame TestPeer::make(std::uint8_t flags, const Seg& seg) {
   header.options = options_for(flags, seg);
   header.data_offset = seg.data_offset;
   header.bad_checksum = seg.bad_checksum;
-  return tcp_frame(ids(), header, {reinterpret_cast<const std::uint8_t*>(payload.data()), payload.size()},
-                   seg.ip);
+  Ipv4Header ip = seg.ip;
+  ip.tos = seg.tos.value_or(ip.tos);
+  return tcp_frame(ids(), header, {reinterpret_cast<const std::uint8_t*>(payload.data()), payload.size()}, ip);
 }
 
 void TestPeer::sends(std::uint8_t flags, const Seg& seg) {
@@ -332,6 +333,7 @@ std::string TestPeer::differences(const Decoded& got, std::uint8_t flags, const 
   if (want.has_wscale) differs("presence of window scale", got.window_scale.has_value(), *want.has_wscale);
   if (want.has_ts) differs("presence of timestamp", got.ts_value.has_value(), *want.has_ts);
   if (want.push) differs("PSH", got.has(PSH), *want.push);
+  if (want.tos) differs("tos", got.tos, *want.tos);
   if (want.urgent) differs("urgent pointer", got.urgent_pointer, *want.urgent);
   return wrong;
 }
@@ -370,6 +372,7 @@ std::string TestPeer::relative(const Decoded& d, bool from_stack) const {
                 seq, d.has(ACK) ? ack : 0, d.window, d.payload.size(), d.mss ? " mss" : "",
                 d.window_scale ? " wscale" : "", d.sack_permitted ? " sackok" : "");
   std::string all = line;
+  if (d.tos != 0) all += " tos " + std::to_string(d.tos);
   if (d.ts_value) all += " ts " + std::to_string(*d.ts_value) + "/" + std::to_string(d.ts_echo);
   for (const auto& [left, right] : d.sacks) {
     const std::uint32_t isn = from_stack ? peer : stack;

@@ -47,6 +47,7 @@ struct Seg {
   std::optional<std::uint16_t> urgent = {};
   std::optional<std::uint8_t> data_offset = {};
   bool bad_checksum = false;
+  std::optional<std::uint8_t> tos = {};  ///< IP's Diffserv octet: 1, 2 ECT, 3 CE
   Ipv4Header ip = {};
 };
 

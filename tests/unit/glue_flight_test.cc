@@ -27,6 +27,7 @@ TEST(FlightLine, SaysWhenWhichAndWhat) {
             head + "closed: reset by peer");
   EXPECT_EQ(line(FlightEvent::retransmission, 0, 4711), head + "retransmitted from octet 4711");
   EXPECT_EQ(line(FlightEvent::tail_probe, 0, 9), head + "tail loss probe up to octet 9");
+  EXPECT_EQ(line(FlightEvent::marked, 0, 0), head + "congestion marks");
   EXPECT_EQ(line(FlightEvent::fast_recovery, 0, 1000), head + "fast recovery, 1000 octets lost");
   EXPECT_EQ(line(FlightEvent::recovered, 0, 0), head + "recovered");
   EXPECT_EQ(line(FlightEvent::timeout, 2, 0), head + "retransmission timeout 2 in a row");

@@ -367,13 +367,15 @@ TEST(SynCookie, TimestampsHoldOptionsAndNeverRunAhead) {
       syn.has_window_scale = scale >= 0;
       syn.window_scale = static_cast<std::uint8_t>(scale >= 0 ? scale : 0);
       syn.sack_permitted = scale == 7;
-      const std::uint32_t stamp = SynCookies::timestamp(clock, syn);
+      const bool ecn = scale == 14;
+      const std::uint32_t stamp = SynCookies::timestamp(clock, syn, ecn);
       ASSERT_LE(clock - stamp, 64u) << clock;
       TcpOptionValues read;
       SynCookies::read_timestamp(stamp, read);
       EXPECT_EQ(read.has_window_scale, syn.has_window_scale);
       EXPECT_EQ(read.window_scale, syn.window_scale);
       EXPECT_EQ(read.sack_permitted, syn.sack_permitted);
+      EXPECT_EQ(SynCookies::has_ecn(stamp), ecn);
     }
 }
 

@@ -260,6 +260,14 @@ TEST_F(RackTest, DuplicateReportsWidenTheWindowOnceARoundTrip) {
   EXPECT_EQ(wait, Duration::from_ms(102 + 40 + 20 - 143));  // two quarters of 40 ms
 }
 
+TEST_F(RackTest, AWidenedWindowLastsSixteenRecoveries) {
+  rack.on_dsack(at(0), at(1000));
+  for (int recovery = 0; recovery < 15; ++recovery) rack.on_recovery_exit();
+  EXPECT_EQ(rack.window_steps(), 2);
+  rack.on_recovery_exit();  // RFC 8985 6.2 step 4: RACK.reo_wnd_persist has come to 0
+  EXPECT_EQ(rack.window_steps(), 1);
+}
+
 // --- RFC 9937 ------------------------------------------------------------------------------------------------
 
 TEST(ProportionalRate, SpreadsTheReductionOverTheRoundTrip) {

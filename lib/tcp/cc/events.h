@@ -12,6 +12,7 @@ namespace pollux {
 struct CcAck {
   std::uint32_t acked = 0;        ///< octets newly acknowledged
   bool window_limited = false;    ///< the window was in use up to cwnd when this data was sent (RFC 7661)
+  bool paced = false;             ///< what a larger window lets go does not go at once
   Duration rtt;                   ///< of this ACK's newest never-retransmitted octet; zero: no sample
   Duration srtt;                  ///< smoothed; zero before the first sample
   SeqNum una;                     ///< SND.UNA after this ACK ...
@@ -19,9 +20,10 @@ struct CcAck {
   TimePoint now;
 };
 
-/// Loss was detected.
+/// Loss was detected, or the peer echoes congestion marks.
 struct CcLoss {
   std::uint32_t in_flight = 0;    ///< octets outstanding when it was detected
+  float share = 1;                ///< less than 1: only so much of the window met congestion (DCTCP's alpha, RFC 8257 3.3)
   TimePoint now;
 };
 

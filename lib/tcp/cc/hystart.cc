@@ -33,7 +33,8 @@ std::uint32_t HyStart::on_ack(const CcAck& ack, std::uint32_t mss) noexcept {
       rounds_in_css_ = 0;
     }
   }
-  const std::uint32_t growth = std::min(ack.acked, growth_limit_segments * mss);
+  // RFC 9406 4.2: no limit for who paces.
+  const std::uint32_t growth = ack.paced ? ack.acked : std::min(ack.acked, growth_limit_segments * mss);
   return in_css_ ? growth / css_growth_divisor : growth;
 }
 

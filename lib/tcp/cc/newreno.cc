@@ -26,7 +26,9 @@ void NewReno::on_congestion(const CcLoss& loss) noexcept {
   cwnd_prior_ = cwnd_;
   ssthresh_prior_ = ssthresh_;
   // RFC 5681 3.2 step 2, equation 4; what limited transmit sent beyond the window MUST NOT count.
-  ssthresh_ = std::max(std::min(loss.in_flight, cwnd_) / 2, 2 * mss_);
+  // RFC 8257 3.3: cwnd * (1 - alpha / 2).
+  const double window = static_cast<double>(std::min(loss.in_flight, cwnd_));
+  ssthresh_ = std::max(static_cast<std::uint32_t>(window - window * static_cast<double>(loss.share) / 2), 2 * mss_);
   acked_in_avoidance_ = 0;
 }
 

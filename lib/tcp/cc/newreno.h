@@ -1,4 +1,5 @@
-// NewReno congestion control: RFC 5681 with byte counting (RFC 3465, L = 2).
+// NewReno congestion control: RFC 5681 with byte counting (RFC 3465, L = 2); and DCTCP's (RFC 8257), which differs in how much
+// a mark takes of the window.
 #pragma once
 
 #include <cstdint>
