@@ -158,7 +158,8 @@ void Runtime::Impl::make_steering() {
     fields.udp_ports &= plan.fields.udp_ports;
     buckets = std::min(buckets, plan.buckets);
   }
-  steering.emplace(count, buckets, fields);
+  steering.emplace(count, buckets, fields,
+                   ChosenUdpPorts{config.udp.ephemeral_port_first, config.udp.ephemeral_port_last});
 }
 
 void Runtime::Impl::start_ports() {
@@ -213,6 +214,7 @@ CorePlan Runtime::Impl::plan_of(std::size_t core, const StackSecrets& secrets) {
     local_ports.push_back(std::make_unique<SteeredPorts>(*steering, plan.index, config.tcp.ephemeral_port_first,
                                                          config.tcp.ephemeral_port_last));
     plan.stack.local_ports = local_ports.back().get();
+    plan.stack.udp_ports = {.core = plan.index, .cores = static_cast<std::uint16_t>(eal.cpus().size())};
   }
   plan.idle = {config.idle, config.idle_polls, Duration::from_us(config.idle_sleep_us_max)};
   return plan;

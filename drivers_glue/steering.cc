@@ -62,10 +62,21 @@ constexpr std::uint8_t ipv6_fragment = 44;
 constexpr std::uint8_t ipv6_destination = 60;
 constexpr int extensions_max = 4;  // headers that are looked behind
 
+std::uint16_t own_port(const std::uint8_t* ports, bool quote) noexcept {
+  return load_be16(quote ? ports : ports + 2);
+}
+
+/// Groups are joined on the primary core, so all that goes to groups is its own.
+FrameOwner group_owner(bool to_group, FrameOwner owner) noexcept {
+  if (!to_group || owner.kind == FrameOwner::Kind::everyone) [[likely]]
+    return owner;
+  return {FrameOwner::Kind::quoted, Steering::primary_core, owner.hash};
+}
+
 }  // namespace
 
-Steering::Steering(unsigned cores, std::uint32_t buckets, HashFields fields)
-    : cores_(cores), mask_(buckets - 1), fields_(fields) {
+Steering::Steering(unsigned cores, std::uint32_t buckets, HashFields fields, ChosenUdpPorts udp_ports)
+    : cores_(cores), mask_(buckets - 1), fields_(fields), udp_ports_(udp_ports) {
   POLLUX_CHECK(cores >= 1 && cores <= cores_max, "steering over %u cores", cores);
   POLLUX_CHECK(std::has_single_bit(buckets) && buckets >= 2 && buckets <= buckets_max, "%u buckets", buckets);
   for (std::uint32_t i = 0; i < buckets; ++i) owners_[i] = static_cast<std::uint16_t>(i % cores);
@@ -90,6 +101,14 @@ FrameOwner Steering::owned(FrameOwner::Kind kind, std::uint16_t folded) const no
   return {kind, owners_[value & mask_], value};
 }
 
+/// Of a UDP packet that is no fragment. Ours is its destination port; where an ICMP error quotes it, the source.
+bool Steering::is_chosen(std::uint8_t protocol, const std::uint8_t* ports, bool quote) const noexcept {
+  if (protocol != static_cast<std::uint8_t>(IpProtocol::udp)) [[likely]]
+    return false;
+  const std::uint16_t own = own_port(ports, quote);
+  return udp_ports_.first != 0 && udp_ports_.first <= own && own <= udp_ports_.last;
+}
+
 FrameOwner Steering::owner_of_frame(std::span<const std::uint8_t> octets) const noexcept {
   constexpr std::size_t tag = 4;
   const std::uint8_t* data = octets.data();
@@ -99,8 +118,11 @@ FrameOwner Steering::owner_of_frame(std::span<const std::uint8_t> octets) const 
     const auto type = static_cast<EtherType>(load_be16(data + EthernetView::header_size - 2));
     const std::uint8_t* const network = data + EthernetView::header_size;
     const std::size_t left = size - EthernetView::header_size;
-    if (type == EtherType::ipv4) [[likely]] return ipv4_owner(network, left, FrameOwner::Kind::flow);
-    if (type == EtherType::ipv6) return ipv6_owner(network, left, FrameOwner::Kind::flow);
+    if (type == EtherType::ipv4) [[likely]]
+      return group_owner(left >= 20 && network[16] >> 4 == 0xe, ipv4_owner(network, left, FrameOwner::Kind::flow));
+    if (type == EtherType::ipv6)
+      return group_owner(left >= ipv6_header && network[24] == 0xff,
+                         ipv6_owner(network, left, FrameOwner::Kind::flow));
     if (type == EtherType::arp) return {FrameOwner::Kind::everyone, primary_core, 0};
     if ((type != EtherType::vlan && type != EtherType::qinq) || tags == 2) return other;
     data += tag;
@@ -115,6 +137,9 @@ FrameOwner Steering::ipv4_owner(const std::uint8_t* ip, std::size_t size, FrameO
   std::uint16_t folded = fold_octets(ip + 12, 8);
   const std::uint8_t protocol = ip[9];
   const bool fragment = (load_be16(ip + 6) & 0x3fff) != 0;
+  const bool quote = kind == FrameOwner::Kind::quoted;
+  if (!fragment && size >= header + 4 && is_chosen(protocol, ip + header, quote)) [[unlikely]]
+    return {FrameOwner::Kind::quoted, owner_of_udp_port(own_port(ip + header, quote)), 0};
   if (!fragment && hashes_ports(protocol) && size >= header + 4) [[likely]] {
     folded ^= fold_octets(ip + header, 4);
   } else if (!fragment && kind == FrameOwner::Kind::flow && protocol == static_cast<std::uint8_t>(IpProtocol::icmp) &&
@@ -138,6 +163,8 @@ FrameOwner Steering::ipv6_owner(const std::uint8_t* ip, std::size_t size, FrameO
     kind = FrameOwner::Kind::quoted;  // cards differ on what they hash behind extension headers
   }
   if (next == ipv6_fragment) return owned(kind, addresses);
+  if (size >= at + 4 && is_chosen(next, ip + at, quote)) [[unlikely]]
+    return {FrameOwner::Kind::quoted, owner_of_udp_port(own_port(ip + at, quote)), 0};
   if (hashes_ports(next) && size >= at + 4)
     return owned(kind, static_cast<std::uint16_t>(addresses ^ fold_octets(ip + at, 4)));
   if (!quote && next == static_cast<std::uint8_t>(IpProtocol::icmpv6) && size >= at + 4) {

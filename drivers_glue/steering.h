@@ -19,7 +19,9 @@ namespace pollux {
 struct FrameOwner {
   enum class Kind : std::uint8_t {
     flow,      ///< belongs to one core by `hash`, the very hash that RSS computes
-    quoted,    ///< the same, but RSS may hash it otherwise: an ICMP error belongs to the core of the flow it quotes
+    /// The same, but RSS may bring it elsewhere: an ICMP error belongs to the core of the flow it quotes, what is sent
+    /// to a group to the primary core.
+    quoted,
     everyone,  ///< ARP and neighbour discovery: the primary core answers, every core learns
     other,     ///< neither IP nor ARP, or cut short: the primary core's
   };
@@ -35,6 +37,12 @@ struct HashFields {
   bool udp_ports = true;
 };
 
+/// Ports of our own UDP sockets that are chosen for them; 0 to 0: none. Each belongs to one core, whoever the peer is.
+struct ChosenUdpPorts {
+  std::uint16_t first = 0;
+  std::uint16_t last = 0;
+};
+
 /// Immutable; shared by all cores of a Runtime.
 class Steering {
  public:
@@ -44,7 +52,8 @@ class Steering {
   static constexpr std::uint16_t primary_core = 0;
 
   /// Buckets go to `cores` (1..cores_max) in turn. `buckets`: a power of two, at least 2.
-  explicit Steering(unsigned cores, std::uint32_t buckets = buckets_max, HashFields fields = {});
+  explicit Steering(unsigned cores, std::uint32_t buckets = buckets_max, HashFields fields = {},
+                    ChosenUdpPorts udp_ports = {});
 
   /// The Toeplitz key for a card that wants `octets.size()` of them.
   static void fill_key(std::span<std::uint8_t> octets) noexcept;
@@ -57,6 +66,10 @@ class Steering {
   FrameOwner owner_of_frame(std::span<const std::uint8_t> octets) const noexcept;
   /// Of the flow between two endpoints, in either order.
   std::uint16_t owner_of_flow(IpProtocol protocol, const Endpoint& one, const Endpoint& other) const noexcept;
+  /// Whose socket a chosen port belongs to (see UdpPortShare).
+  std::uint16_t owner_of_udp_port(std::uint16_t port) const noexcept {
+    return static_cast<std::uint16_t>(port % cores_);
+  }
   std::uint16_t owner_of_bucket(std::uint32_t bucket) const noexcept { return owners_[bucket & mask_]; }
   std::uint32_t bucket_of_hash(std::uint32_t hash) const noexcept { return hash & mask_; }
 
@@ -70,12 +83,14 @@ class Steering {
            (protocol == static_cast<std::uint8_t>(IpProtocol::udp) && fields_.udp_ports);
   }
   FrameOwner owned(FrameOwner::Kind kind, std::uint16_t folded) const noexcept;
+  bool is_chosen(std::uint8_t protocol, const std::uint8_t* ports, bool quote) const noexcept;
   FrameOwner ipv4_owner(const std::uint8_t* ip, std::size_t size, FrameOwner::Kind kind) const noexcept;
   FrameOwner ipv6_owner(const std::uint8_t* ip, std::size_t size, FrameOwner::Kind kind) const noexcept;
 
   unsigned cores_;
   std::uint32_t mask_;
   HashFields fields_;
+  ChosenUdpPorts udp_ports_;
   std::array<std::uint16_t, buckets_max> owners_{};
 };
 

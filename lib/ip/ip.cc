@@ -31,6 +31,7 @@ Ip::Ip(const IpOptions& options, PacketPool pool, Counters& counters, Rng& rng)
     : options_(options),
       pool_(pool),
       counters_(counters),
+      rng_(rng),
       // Bursts of a twentieth of a second: a scan of closed ports gets its answers, a flood gets the average.
       icmp_errors_(options.icmp_errors_per_second, options.icmp_errors_per_second / 20),
       neighbors_(options.neighbors_max, options.neighbor_queue_max, static_cast<std::uint32_t>(rng.next()),
@@ -43,6 +44,7 @@ Ip::Ip(const IpOptions& options, PacketPool pool, Counters& counters, Rng& rng)
                    static_cast<std::uint32_t>(rng.next()), counters),
       identification_seed_(rng.next()) {
   for (std::uint32_t& next : identifications_) next = static_cast<std::uint32_t>(rng.next());
+  memberships_.reserve(memberships_max);
 }
 
 Ip::~Ip() = default;
@@ -175,11 +177,13 @@ void Ip::run_due(Interface& port, TimePoint now) noexcept {
   }
   for (std::size_t i = 0; i < port.v6_count; ++i)
     if (now >= port.v6[i].next_at) detect_duplicates(port, port.v6[i], now);
+  for (GroupTable* const table : {&port.v4_groups, &port.v6_groups})
+    if (now >= table->due()) report_groups(port, *table, now);
   port.update_due();
 }
 
 void Ip::Interface::update_due() noexcept {
-  due = announce_at;
+  due = std::min({announce_at, v4_groups.due(), v6_groups.due()});
   for (std::size_t i = 0; i < v6_count; ++i) due = std::min(due, v6[i].next_at);
 }
 

@@ -4,18 +4,21 @@
 #pragma once
 
 #include <array>
+#include <bitset>
 #include <cstdint>
 #include <memory>
 #include <optional>
 #include <span>
 #include <string>
 #include <utility>
+#include <vector>
 
 #include "pollux/base/counters.h"
 #include "pollux/base/result.h"
 #include "pollux/base/rng.h"
 #include "pollux/base/time.h"
 #include "pollux/ip/frame_steering.h"
+#include "pollux/ip/group_table.h"
 #include "pollux/ip/header_template.h"
 #include "pollux/ip/interface.h"
 #include "pollux/ip/neighbor_table.h"
@@ -141,6 +144,23 @@ class Ip {
   /// No IPv6 address is being checked for duplicates: whatever can be a source is one.
   bool addresses_settled() const noexcept;
 
+  // --- Groups (groups.cc) -----------------------------------------------------------------------------------
+  static constexpr std::size_t memberships_max = 256;  ///< of all sockets
+  /// `owner` listens to `group` on a port as `filter` says from now on; a filter that is no member leaves. The next
+  /// advance() reports what that changes for the port. Errors: not a group or one that every host is in, a port
+  /// without the family or of a core that is not the primary, leaving what was not joined, a limit.
+  Result<void> set_membership(SlabHandle owner, InterfaceId interface, const IpAddress& group, const GroupFilter& filter);
+  /// Ends every membership of `owner`.
+  void leave_groups(SlabHandle owner) noexcept;
+  /// What `source` sends to `group` is for `owner`.
+  bool is_wanted(SlabHandle owner, InterfaceId interface, const IpAddress& group, const IpAddress& source) const noexcept;
+  /// Somebody here listens to `group`.
+  bool is_member(InterfaceId interface, const IpAddress& group) const noexcept;
+
+  // --- Protocols ------------------------------------------------------------------------------------------
+  /// Whether packets of `protocol` come out of input(), besides those of the transports.
+  void accept_protocol(std::uint8_t protocol, bool accept) noexcept { accepted_.set(protocol, accept); }
+
   // --- Time -----------------------------------------------------------------------------------------------
   /// ARP retries, expiry, deferred ARP output. Bounded work.
   void advance(TimePoint now) noexcept;
@@ -173,7 +193,10 @@ class Ip {
     TimePoint due = TimePoint::never();          ///< the earliest of announce_at and every address' next_at
     TimePoint defend_after;                      ///< no defence of our address before this (RFC 5227 2.4)
     TxBatch tx;
+    GroupTable v4_groups{true};
+    GroupTable v6_groups{false};
 
+    GroupTable& groups(const IpAddress& group) noexcept { return group.is_v4() ? v4_groups : v6_groups; }
     bool speaks_v6() const noexcept { return v6_count != 0; }
     const V6Address* find_v6(const IpAddress& wanted) const noexcept;
     V6Address* find_v6(const IpAddress& wanted) noexcept;
@@ -249,6 +272,16 @@ class Ip {
   void assign(Interface& port, V6Address& address) noexcept;
   void give_up(const Interface& port, V6Address& address) noexcept;
 
+  // groups.cc
+  static bool is_permanent_group(const IpAddress& group) noexcept;
+  std::optional<GroupFilter> sum_of(InterfaceId id, const IpAddress& group) const noexcept;
+  DropReason igmp_input(const RxPacket& packet, TimePoint now) noexcept;
+  DropReason mld_input(const RxPacket& packet, TimePoint now) noexcept;
+  DropReason group_query(InterfaceId id, const GroupQuery& query, TimePoint now) noexcept;
+  void report_groups(Interface& port, GroupTable& table, TimePoint now) noexcept;
+  Packet group_message(bool v4, std::uint32_t size) noexcept;
+  void send_group_message(Interface& port, const IpAddress& destination, Packet packet) noexcept;
+
   // arp.cc
   DropReason arp_input(InterfaceId id, ByteView packet, TimePoint now) noexcept;
   void send_arp(Interface& interface, const MacAddress& frame_destination, const ArpFields& arp) noexcept;
@@ -288,12 +321,15 @@ class Ip {
   IpOptions options_;
   PacketPool pool_;
   Counters& counters_;
+  Rng& rng_;
   TimePoint now_;
   std::array<std::unique_ptr<Interface>, interfaces_max> interfaces_;
   std::size_t interface_count_ = 0;
   std::uint32_t route_generation_ = 1;  // before neighbors_, which bumps it
   RouteTable routes_;
   TokenBucket icmp_errors_;
+  std::vector<GroupMembership> memberships_;  // room for memberships_max
+  std::bitset<256> accepted_;                 // protocols that somebody above handles
   NeighborTable neighbors_;
   Reassembler reassembler_;
   FrameSteering* steering_ = nullptr;

@@ -15,7 +15,6 @@ namespace {
 constexpr std::uint32_t parsed_octets_max =
     EthernetView::header_size + Ipv6Chain::length_max +
     std::max(TcpView::header_size_max, Icmpv6View::header_size + Ipv6View::header_size + 8);
-constexpr std::uint32_t all_hosts = 0xe0000001;  // 224.0.0.1, RFC 1112 4
 
 }  // namespace
 
@@ -72,7 +71,10 @@ DropReason Ip::ipv4_input(InterfaceId id, Packet& frame, bool group_frame, TimeP
   const IpAddress destination = ip->destination();
   const Target target = classify(*interfaces_[id], destination.v4_value());
   if (target == Target::other) return DropReason::ip_not_local;
-  if (is_bad_source(source.v4_value())) return DropReason::ip_bad_source;
+  // RFC 3376 4.2.13, RFC 4541 2.1.1: switches and hosts without an address speak IGMP from 0.0.0.0.
+  const bool is_nobodys_igmp =
+      source.is_unspecified() && ip->protocol() == static_cast<std::uint8_t>(IpProtocol::igmp);
+  if (is_bad_source(source.v4_value()) && !is_nobodys_igmp) return DropReason::ip_bad_source;
   // RFC 1122 3.3.6: a unicast packet does not come in a group frame.
   if (group_frame && target == Target::local) return DropReason::ip_in_group_frame;
 
@@ -96,7 +98,17 @@ DropReason Ip::ipv4_input(InterfaceId id, Packet& frame, bool group_frame, TimeP
     case IpProtocol::icmp:
       counters_.add(Counter::ip_in_delivers);
       return icmp_input(out, now);
+    case IpProtocol::igmp: {
+      counters_.add(Counter::ip_in_delivers);
+      const DropReason reason = igmp_input(out, now);
+      out.packet.reset();  // nothing for a transport
+      return reason;
+    }
     default:
+      if (accepted_[out.protocol]) {
+        counters_.add(Counter::ip_in_delivers);
+        return DropReason::none;
+      }
       // RFC 1122 3.2.2.1: protocol unreachable.
       send_unreachable(out, UnreachableCode::protocol, now);
       return DropReason::ip_unknown_protocol;
@@ -106,8 +118,11 @@ DropReason Ip::ipv4_input(InterfaceId id, Packet& frame, bool group_frame, TimeP
 Ip::Target Ip::classify(const Interface& port, std::uint32_t destination) const noexcept {
   if (destination == port.address) [[likely]]
     return Target::local;
-  if (destination == port.broadcast || destination == 0xffffffffu || destination == all_hosts)
-    return Target::group;
+  if (destination == port.broadcast || destination == 0xffffffffu) return Target::group;
+  if (destination >> 28 == 0xe) {
+    const IpAddress group = IpAddress::v4(destination);
+    return is_permanent_group(group) || port.v4_groups.is_member(group) ? Target::group : Target::other;
+  }
   // RFC 1122 3.3.4.2: the weak model; another port's address is ours too.
   return is_local(destination) ? Target::local : Target::other;
 }

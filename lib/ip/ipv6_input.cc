@@ -58,6 +58,10 @@ DropReason Ip::ipv6_input(InterfaceId id, Packet& frame, bool group_frame, TimeP
       counters_.add(Counter::ip6_in_delivers);
       return icmpv6_input(out, now);
     default:
+      if (accepted_[out.protocol] && !from_nobody) {
+        counters_.add(Counter::ip6_in_delivers);
+        return DropReason::none;
+      }
       // RFC 8200 4: an unknown next header is a parameter problem.
       if (!from_nobody && !out.to_group)
         send_icmpv6_error(out,
@@ -84,7 +88,7 @@ Ip::Target Ip::classify_v6(const Interface& port, const IpAddress& destination) 
     }
     return is_local_v6(destination) ? Target::local : Target::other;
   }
-  if (destination == v6_all_nodes) return Target::group;
+  if (destination == v6_all_nodes || port.v6_groups.is_member(destination)) return Target::group;
   for (std::size_t i = 0; i < port.v6_count; ++i) {
     const V6Address& ours = port.v6[i];
     if (ours.state != V6AddressState::duplicate && ours.address().solicited_node() == destination)

@@ -1,5 +1,6 @@
 #include "pollux/stack/stack.h"
 
+#include <algorithm>
 #include <bit>
 
 #include "pollux/wire/ipv4.h"
@@ -26,7 +27,8 @@ Stack::Stack(const StackOptions& options, PacketPool pool, TimePoint now)
       rng_(options.seed),
       flight_(options.flight_records),
       ip_(options.ip, pool, counters_, rng_),
-      udp_(options.udp, ip_, pool, counters_, rng_),
+      udp_(options.udp, ip_, pool, counters_, rng_, options.udp_ports),
+      raw_(ip_, pool, counters_),
       tcp_(options.tcp, options.secrets, ip_, pool, counters_, rng_, flight_, now, options.local_ports) {}
 
 Stack::~Stack() = default;
@@ -50,9 +52,7 @@ void Stack::input(InterfaceId interface, std::span<rte_mbuf* const> burst, TimeP
         icmp_error(packet, now);
         break;
       default:
-        // RFC 1122 3.2.2.1: a protocol that nobody handles is answered by destination unreachable, code 2.
-        counters_.drop(DropReason::ip_unknown_protocol);
-        ip_.send_unreachable(packet, UnreachableCode::protocol, now);
+        raw_.input(std::move(packet), now);
         break;
     }
   }
@@ -100,13 +100,14 @@ void Stack::icmp_error(const RxPacket& packet, TimePoint now) noexcept {
 
 void Stack::advance(TimePoint now) noexcept {
   ip_.advance(now);
+  udp_.advance(now);
   tcp_.advance(now);
 }
 
 void Stack::flush(TimePoint now) noexcept { tcp_.flush(now); }
 
 TimePoint Stack::next_deadline() const noexcept {
-  return std::min(ip_.next_deadline(), tcp_.next_deadline());
+  return std::min({ip_.next_deadline(), udp_.next_deadline(), tcp_.next_deadline()});
 }
 
 }  // namespace pollux

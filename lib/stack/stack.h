@@ -17,6 +17,7 @@
 #include "pollux/base/time.h"
 #include "pollux/ip/ip.h"
 #include "pollux/packet/pool.h"
+#include "pollux/stack/raw.h"
 #include "pollux/tcp/tcp.h"
 #include "pollux/udp/udp.h"
 
@@ -33,6 +34,7 @@ struct StackOptions {
   std::uint64_t seed = 1;      ///< of the stack's one random generator (ports, ids, jitter): a run replays from it
   /// For active opens when other cores share our addresses; must outlive the stack. nullptr: the ephemeral range.
   const LocalPorts* local_ports = nullptr;
+  UdpPortShare udp_ports = {};  ///< of the ephemeral UDP ports, those that other cores bring here
 };
 
 /// One core's stack. All calls come from the owning core. Application callbacks run inside input(), advance()
@@ -65,6 +67,7 @@ class Stack {
 
   Tcp& tcp() noexcept { return tcp_; }
   Udp& udp() noexcept { return udp_; }
+  Raw& raw() noexcept { return raw_; }
   Ip& ip() noexcept { return ip_; }
   PacketPool& pool() noexcept { return pool_; }
   const Counters& counters() const noexcept { return counters_; }
@@ -89,6 +92,7 @@ class Stack {
   FlightRecorder flight_;
   Ip ip_;
   Udp udp_;
+  Raw raw_;
   Tcp tcp_;
 };
 

@@ -1,6 +1,7 @@
 // The handle that applications hold.
 #include "pollux/udp/socket.h"
 
+#include <string>
 #include <utility>
 
 #include "pollux/udp/udp.h"
@@ -38,6 +39,26 @@ Result<void> UdpSocket::connect(const Endpoint& remote) {
 }
 Result<void> UdpSocket::disconnect() {
   return udp_ != nullptr ? udp_->disconnect(handle_) : Result<void>{};
+}
+
+Result<void> UdpSocket::join(const IpAddress& group, InterfaceId interface) {
+  return set_source_filter(group, GroupMode::exclude, {}, interface);
+}
+Result<void> UdpSocket::leave(const IpAddress& group, InterfaceId interface) {
+  return set_source_filter(group, GroupMode::include, {}, interface);
+}
+Result<void> UdpSocket::set_source_filter(const IpAddress& group, GroupMode mode, std::span<const IpAddress> sources,
+                                          InterfaceId interface) {
+  const std::string what = "group " + group.to_string() + ": ";
+  if (!is_open()) return failure(ErrorCode::invalid_argument, what + "the socket is closed");
+  GroupFilter filter{mode, {}};
+  for (const IpAddress& source : sources) {
+    if (source.is_v4() != group.is_v4() || source.is_unspecified() || source.is_multicast())
+      return failure(ErrorCode::invalid_argument, what + source.to_string() + " is not a host of its family");
+    if (!filter.sources.add(source))
+      return failure(ErrorCode::limit_reached, what + "at most " + std::to_string(SourceList::capacity) + " sources");
+  }
+  return udp_->ip_.set_membership(handle_, interface, group, filter);
 }
 
 SendStatus UdpSocket::send_to(const Endpoint& remote, Bytes&& data, const Endpoint& local) noexcept {

@@ -9,6 +9,7 @@
 #include "pollux/base/slab.h"
 #include "pollux/base/time.h"
 #include "pollux/filter/socket_filter.h"
+#include "pollux/ip/group_table.h"
 #include "pollux/ip/interface.h"
 #include "pollux/ip/send_status.h"
 #include "pollux/packet/bytes.h"
@@ -69,7 +70,8 @@ class UdpHandler {
 /// What a socket may change at any time.
 struct UdpSocketOptions {
   std::uint8_t ttl = 0;            ///< of datagrams to one host; IPv6: the hop limit; 0: IpOptions::ttl
-  std::uint8_t multicast_ttl = 1;  ///< of datagrams to groups; 1: they stay on the link (RFC 1112 6.1)
+  std::uint8_t multicast_ttl = 1;  ///< of datagrams to groups; 1: they stay on the link (RFC 1112 6.1); 0: on the host
+  bool multicast_loop = true;      ///< what is sent to groups comes to this core's own sockets too
   std::uint8_t tos = 0;            ///< of what is sent; IPv6: the traffic class
   /// False: what is sent over IPv4 carries no checksum (RFC 768), and over IPv6 with zero_checksum6.
   bool send_checksum = true;
@@ -125,10 +127,18 @@ class UdpSocket {
   Result<void> connect(const Endpoint& remote);
   /// Undoes connect(). Error: meanwhile another socket has the port.
   Result<void> disconnect();
+  /// Takes what is sent to `group` and arrives at port `interface`, from any source. Without joining, datagrams to
+  /// groups other than all hosts' do not arrive, bound to the group's address or not. Errors: see Ip::set_membership.
+  Result<void> join(const IpAddress& group, InterfaceId interface = 0);
+  Result<void> leave(const IpAddress& group, InterfaceId interface = 0);
+  /// The same from the listed sources only (include), or from all others (exclude): RFC 3376 2, RFC 3678. At most
+  /// SourceList::capacity. Replaces what was said before about this group; include without a source leaves.
+  Result<void> set_source_filter(const IpAddress& group, GroupMode mode, std::span<const IpAddress> sources,
+                                 InterfaceId interface = 0);
   void set_options(const UdpSocketOptions& options) noexcept;
   UdpSocketOptions options() const noexcept;
 
-  /// Drops what is corked.
+  /// Drops what is corked and leaves all groups.
   void close() noexcept;
   bool is_open() const noexcept;
   /// Host byte order; of a range the first; 0 when closed.
@@ -143,7 +153,8 @@ class UdpSocket {
 };
 
 struct UdpBindOptions {
-  IpAddress address;       ///< 0.0.0.0 or [::]: every local address of both families
+  /// 0.0.0.0 or [::]: every local address of both families. A group's address: what is sent to that group only.
+  IpAddress address;
   std::uint16_t port = 0;  ///< 0: an unused port from the ephemeral range
   /// Not 0: every port from `port` to this one, in one socket; Datagram::local says which it was.
   std::uint16_t port_last = 0;

@@ -8,8 +8,10 @@
 
 namespace pollux {
 
-Udp::Udp(const UdpOptions& options, Ip& ip, PacketPool pool, Counters& counters, Rng& rng)
+Udp::Udp(const UdpOptions& options, Ip& ip, PacketPool pool, Counters& counters, Rng& rng,
+         UdpPortShare share)
     : options_(options),
+      share_(share),
       ip_(ip),
       pool_(pool),
       counters_(counters),
@@ -83,7 +85,7 @@ Result<void> Udp::check(const UdpBindOptions& options) const {
       return failure(ErrorCode::limit_reached,
                      "all " + std::to_string(port_ranges_max) + " sockets on ranges are in use");
   }
-  if (!options.address.is_unspecified() && !ip_.is_local(options.address))
+  if (!options.address.is_unspecified() && !options.address.is_multicast() && !ip_.is_local(options.address))
     return failure(ErrorCode::address_unavailable, "not an address of this stack");
   if (sockets_.full())
     return failure(ErrorCode::limit_reached,
@@ -167,6 +169,7 @@ std::uint16_t Udp::unused_port() noexcept {
   const std::uint32_t start = rng_.below(range);
   for (std::uint32_t i = 0; i < range; ++i) {
     const auto port = static_cast<std::uint16_t>(options_.ephemeral_port_first + (start + i) % range);
+    if (port % share_.cores != share_.core) continue;
     if (port_users_[port] == 0 && find_in_ranges(port, IpAddress()) == Slab<Socket>::nil) return port;
   }
   return 0;
@@ -177,7 +180,7 @@ Result<IpAddress> Udp::address_towards(const Endpoint& remote, const IpAddress& 
   const auto chosen = ip_.source_for(remote.address);
   if (remote.address.is_unspecified() || !chosen)
     return failure(ErrorCode::no_route, "no route to " + remote.to_string());
-  if (bound.is_unspecified()) return *chosen;
+  if (bound.is_unspecified() || bound.is_multicast()) return *chosen;
   if (bound.is_v4() != remote.address.is_v4())
     return failure(ErrorCode::no_route, remote.to_string() + " is of the other family");
   return bound;
@@ -218,6 +221,7 @@ Result<void> Udp::disconnect(SlabHandle handle) {
 
 void Udp::close(SlabHandle handle) noexcept {
   if (sockets_.find(handle) == nullptr) return;
+  ip_.leave_groups(handle);
   leave(handle.index);
   sockets_.erase(handle.index);
 }

@@ -25,13 +25,22 @@ struct UdpOptions {
   std::uint16_t ephemeral_port_last = 60999;
 };
 
+/// Several cores share our addresses: of the ports that are chosen (port 0 in bind), those with port % cores == core
+/// are this core's, and what comes for them is brought here. The default: all.
+struct UdpPortShare {
+  std::uint16_t core = 0;
+  std::uint16_t cores = 1;
+};
+
 /// One core's UDP. Not thread-safe.
 class Udp {
  public:
   static constexpr std::size_t datagrams_per_call_max = 64;
   static constexpr std::size_t port_ranges_max = 16;  ///< sockets on a range of ports
+  static constexpr std::size_t looped_max = 32;  ///< own datagrams to groups that wait for the next turn's timers
 
-  Udp(const UdpOptions& options, Ip& ip, PacketPool pool, Counters& counters, Rng& rng);
+  Udp(const UdpOptions& options, Ip& ip, PacketPool pool, Counters& counters, Rng& rng,
+      UdpPortShare share = {});
   ~Udp();
 
   /// Opens a socket. `handler` must outlive it. Errors: port taken, address not ours, no route to the peer, limit
@@ -49,6 +58,13 @@ class Udp {
   void input(RxPacket packet, TimePoint now) noexcept;
   /// End of a burst: hands what has gathered to the handlers.
   void deliver() noexcept;
+  /// Delivers what was sent to groups that sockets here have joined.
+  void advance(TimePoint now) noexcept {
+    if (looped_count_ != 0) [[unlikely]]
+      deliver_looped(now);
+  }
+  /// When advance() has something to do; never() when nothing waits.
+  TimePoint next_deadline() const noexcept { return looped_count_ == 0 ? TimePoint::never() : TimePoint(); }
   /// An ICMP error that quotes one of our datagrams.
   DropReason icmp_error(const IcmpError& error) noexcept;
 
@@ -113,6 +129,7 @@ class Udp {
 
   // udp_input.cc
   DropReason accept(RxPacket& packet, TimePoint now) noexcept;
+  void deliver_looped(TimePoint now) noexcept;
   static bool passes(const SocketFilter& filter, RxPacket& in) noexcept;
   bool coalesce(SlabHandle owner, const Datagram& datagram, Packet& payload) noexcept;
   void deliver_group(SlabHandle owner, std::span<Datagram> group) noexcept;
@@ -131,9 +148,11 @@ class Udp {
   std::uint32_t payload_max(const Socket& socket, const Endpoint& remote) const noexcept;
   static void give_back(Bytes& data, Bytes&& front) noexcept;
   SendStatus refuse(SendStatus status) noexcept;
+  void loop_back(const Packet& packet, const IpSend& send, InterfaceId interface) noexcept;
   Packet add_header_room(Bytes& data) noexcept;
 
   UdpOptions options_;
+  UdpPortShare share_;
   Ip& ip_;
   PacketPool pool_;
   Counters& counters_;
@@ -150,6 +169,8 @@ class Udp {
   std::array<Datagram, datagrams_per_call_max> datagrams_;  // [0, gathered_), in order of arrival
   std::array<SlabHandle, datagrams_per_call_max> owners_;   // of datagrams_
   std::array<Datagram, datagrams_per_call_max> group_;      // one socket's share while it is delivered
+  std::size_t looped_count_ = 0;
+  std::array<RxPacket, looped_max> looped_;  // [0, looped_count_), in order of sending
 };
 
 }  // namespace pollux

@@ -48,7 +48,7 @@ void Udp::input(RxPacket packet, TimePoint now) noexcept {
   POLLUX_DCHECK(!delivering_);
   if (const DropReason reason = accept(packet, now); reason != DropReason::none) [[unlikely]] {
     counters_.drop(reason);
-    if (reason != DropReason::udp_no_socket) counters_.add(Counter::udp_in_errors);
+    if (reason != DropReason::udp_no_socket && reason != DropReason::udp_not_joined) counters_.add(Counter::udp_in_errors);
     if (reason == DropReason::udp_bad_checksum) counters_.add(Counter::udp_in_csum_errors);
     if (reason == DropReason::udp_receive_buffer_full) counters_.add(Counter::udp_rcvbuf_errors);
   }
@@ -76,6 +76,9 @@ DropReason Udp::accept(RxPacket& in, TimePoint now) noexcept {
     return DropReason::udp_no_socket;
   }
   Socket& socket = sockets_[index];
+  if (in.to_group && local.address.is_multicast() &&
+      !ip_.is_wanted(sockets_.handle(index), in.interface, local.address, remote.address))
+    return DropReason::udp_not_joined;
   if (socket.options.filter != nullptr && !passes(*socket.options.filter, in)) return DropReason::udp_filtered;
   const auto length = static_cast<std::uint32_t>(udp->length());
   const std::uint32_t octets = length - std::uint32_t{UdpView::header_size};
@@ -99,6 +102,13 @@ DropReason Udp::accept(RxPacket& in, TimePoint now) noexcept {
   owners_[gathered_] = owner;
   ++gathered_;
   return DropReason::none;
+}
+
+void Udp::deliver_looped(TimePoint now) noexcept {
+  static_assert(looped_max < datagrams_per_call_max);  // so handlers run, and send, once all have been taken
+  const std::size_t count = std::exchange(looped_count_, 0);
+  for (std::size_t i = 0; i < count; ++i) input(std::move(looped_[i]), now);
+  deliver();
 }
 
 // The filter sees the packet from its IP header on, which still lies in front.

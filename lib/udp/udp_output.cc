@@ -170,11 +170,68 @@ void Udp::transmit(Socket& socket, const Endpoint& remote, const Source& source,
                                                          : ip_.ttl(),
                     .tos = options.tos,
                     .may_fragment = true};
+  if (remote.address.is_multicast()) [[unlikely]] {
+    if (options.multicast_loop) loop_back(packet, send, socket.route.interface);
+    if (send.ttl == 0) return;  // RFC 1112 6.1: not beyond this host
+  }
   // What IP drops from here on (no ARP answer, say) it counts; a datagram was never promised to arrive.
   if (v4) [[likely]]
     (void)ip_.send_v4(std::move(packet), send, socket.route, ip_.now());
   else
     (void)ip_.send_v6(std::move(packet), send, socket.route, ip_.now());
+}
+
+// A copy for this core's own sockets that have joined, as if it had come through the port: RFC 1112 6.1. `packet`
+// begins at the UDP header.
+void Udp::loop_back(const Packet& packet, const IpSend& send, InterfaceId interface) noexcept {
+  if (!ip_.is_member(interface, send.destination)) return;
+  if (looped_count_ == looped_max) return counters_.drop(DropReason::udp_loopback_full);
+  const bool v4 = send.destination.is_v4();
+  const std::uint32_t header = v4 ? std::uint32_t{Ipv4Fields::size} : std::uint32_t{Ipv6Fields::size};
+  Packet copy;
+  for (std::uint32_t at = 0; at < packet.size();) {
+    Packet piece = pool_.alloc();
+    const std::uint32_t size = std::min(packet.size() - at, pool_.room());
+    std::uint8_t* const to = piece ? piece.push_back(size) : nullptr;
+    if (to == nullptr || (copy && copy.segment_count() == RTE_MBUF_MAX_NB_SEGS))
+      return counters_.drop(DropReason::no_mbuf);
+    packet.copy_out(at, {to, size});
+    at += size;
+    if (!copy)
+      copy = std::move(piece);
+    else if (!copy.chain(piece))
+      return counters_.drop(DropReason::no_mbuf);
+  }
+  std::uint8_t* const ip = copy.push_front(header);
+  POLLUX_DCHECK(ip != nullptr);  // a fresh mbuf's headroom
+  const auto length = static_cast<std::uint16_t>(packet.size());
+  if (v4)
+    Ipv4Fields{.tos = send.tos,
+               .total_length = static_cast<std::uint16_t>(header + length),
+               .ttl = send.ttl,
+               .protocol = send.protocol,
+               .source = send.source,
+               .destination = send.destination}
+        .emit(ip);
+  else
+    Ipv6Fields{.traffic_class = send.tos,
+               .payload_length = length,
+               .next_header = send.protocol,
+               .hop_limit = send.ttl,
+               .source = send.source,
+               .destination = send.destination}
+        .emit(ip);
+  copy.pull_front(header);
+  copy.mbuf()->ol_flags |= RTE_MBUF_F_RX_L4_CKSUM_GOOD;  // it never left: a checksum left to the port is not there yet
+  looped_[looped_count_++] = {.packet = std::move(copy),
+                              .source = send.source,
+                              .destination = send.destination,
+                              .interface = interface,
+                              .protocol = send.protocol,
+                              .ttl = send.ttl,
+                              .tos = send.tos,
+                              .ip_header_length = static_cast<std::uint16_t>(header),
+                              .to_group = true};
 }
 
 SendStatus Udp::choose_route(Socket& socket, const IpAddress& remote) noexcept {
@@ -195,7 +252,8 @@ SendStatus Udp::choose_source(Socket& socket, const Endpoint& remote, const Endp
   if (const SendStatus status = choose_route(socket, remote.address); status != SendStatus::ok) return status;
   // RFC 1122 4.1.3.5: the application's choice, else the socket's, else the route's. A reply to a datagram
   // that came to a group takes the route's, as a group is no source.
-  source = {.address = socket.address.is_unspecified() ? socket.route_source : socket.address, .port = socket.port};
+  const bool no_source = socket.address.is_unspecified() || socket.address.is_multicast();
+  source = {.address = no_source ? socket.route_source : socket.address, .port = socket.port};
   if (source.address.is_v4() != remote.address.is_v4()) return SendStatus::no_route;
   if (local.port != 0) {
     if (local.port < socket.port || local.port > socket.port_last) return SendStatus::no_route;
@@ -203,7 +261,7 @@ SendStatus Udp::choose_source(Socket& socket, const Endpoint& remote, const Endp
   }
   if (!local.address.is_unspecified() && !ip_.is_group(local.address)) {
     if (local.address.is_v4() != remote.address.is_v4() || !ip_.is_local(local.address) ||
-        (!socket.address.is_unspecified() && local.address != socket.address))
+        (!no_source && local.address != socket.address))
       return SendStatus::no_route;
     source.address = local.address;
   }

@@ -77,8 +77,9 @@ TEST(Steering, HashesAsACardDoes) {
   Rng rng(seed);
   const Steering steering(4);
   for (int i = 0; i < 1000; ++i) {
-    const auto source = IpAddress::v4(static_cast<std::uint32_t>(rng.next()));
-    const auto destination = IpAddress::v4(static_cast<std::uint32_t>(rng.next()));
+    // No groups: they are the primary core's.
+    const auto source = IpAddress::v4(static_cast<std::uint32_t>(rng.next()) & 0x7fffffff);
+    const auto destination = IpAddress::v4(static_cast<std::uint32_t>(rng.next()) & 0x7fffffff);
     const auto source_port = static_cast<std::uint16_t>(rng.next());
     const auto destination_port = static_cast<std::uint16_t>(rng.next());
     const Frame tcp = test::tcp_frame(between(source, destination),
@@ -170,6 +171,44 @@ TEST(Steering, TheRestGoesToThePrimaryCore) {
   for (const Frame& frame : {unknown, Frame(), Frame(13), Frame(14)}) {
     EXPECT_EQ(steering.owner_of_frame(frame).kind, Kind::other);
     EXPECT_EQ(steering.owner_of_frame(frame).core, 0);
+  }
+}
+
+TEST(Steering, WhatIsSentToAGroupGoesToThePrimaryCore) {
+  const Steering steering(4);
+  const auto v4_source = IpAddress::v4(192, 0, 2, 1);
+  const auto v6_source = *IpAddress::from_string("2001:db8::1");
+  for (std::uint16_t port = 1000; port < 1016; ++port) {
+    const auto v4 = steering.owner_of_frame(
+        test::udp_frame(between(v4_source, IpAddress::v4(239, 1, 2, 3)), port, 5000, Frame(9)));
+    const auto v6 = steering.owner_of_frame(
+        ipv6_frame(v6_source, *IpAddress::from_string("ff05::1"), 17, ports_of(port, 5000)));
+    for (const auto& owner : {v4, v6}) {
+      EXPECT_EQ(owner.core, Steering::primary_core);
+      EXPECT_EQ(owner.kind, Kind::quoted) << "a card brings it elsewhere, and is not to blame";
+    }
+  }
+}
+
+TEST(Steering, APortThatUdpChoseBelongsToOneCoreWhoeverThePeerIs) {
+  const Steering steering(4, 128, {.tcp_ports = true, .udp_ports = false}, {.first = 50000, .last = 50999});
+  const auto us = IpAddress::v4(192, 0, 2, 1);
+  const auto us_v6 = *IpAddress::from_string("2001:db8::1");
+  for (std::uint16_t i = 0; i < 64; ++i) {
+    const auto peer = IpAddress::v4(198, 51, 100, static_cast<std::uint8_t>(i));
+    const auto port = static_cast<std::uint16_t>(50000 + i * 7);
+    const auto in = steering.owner_of_frame(test::udp_frame(between(peer, us), i, port, Frame(9)));
+    EXPECT_EQ(in.core, port % 4);
+    EXPECT_EQ(in.kind, Kind::quoted) << "a card goes by the hash, and is not to blame";
+    const auto in_v6 = steering.owner_of_frame(
+        ipv6_frame(*IpAddress::from_string("2001:db8::2"), us_v6, 17, ports_of(i, port)));
+    EXPECT_EQ(in_v6.core, port % 4);
+    Frame quoted = test::udp_frame(between(us, peer), port, 9, Frame(9));
+    quoted.erase(quoted.begin(), quoted.begin() + 14);
+    EXPECT_EQ(steering.owner_of_frame(test::icmp_frame(between(peer, us), 3, 3, 0, quoted)).core, port % 4);
+    // From such a port of theirs to a fixed one of ours the hash decides, and in TCP anyway.
+    EXPECT_EQ(steering.owner_of_frame(test::udp_frame(between(peer, us), port, 7, Frame(9))).kind, Kind::flow);
+    EXPECT_EQ(steering.owner_of_frame(ipv6_frame(us_v6, us_v6, 6, ports_of(i, port))).kind, Kind::flow);
   }
 }
 

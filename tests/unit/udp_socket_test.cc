@@ -85,6 +85,17 @@ TEST(UdpBind, EphemeralPortsStartWhereTheSeedSays) {
   EXPECT_GT(starts.size(), 6u);
 }
 
+TEST(UdpBind, Port0TakesThisCoresShareOfThePorts) {
+  for (std::uint16_t core = 0; core < 3; ++core) {
+    IpHost host;
+    Udp udp({.ephemeral_port_first = 50000, .ephemeral_port_last = 50008}, host.ip, host.heap.pool(), host.counters,
+            host.rng, {.core = core, .cores = 3});
+    Recorder handler;
+    for (int i = 0; i < 3; ++i) EXPECT_EQ(udp.bind({}, handler)->local_port() % 3, core);
+    EXPECT_FALSE(udp.bind({}, handler)) << "the others are other cores'";
+  }
+}
+
 TEST(UdpSocketHandle, IsSafeAfterCloseAndWithoutASocket) {
   UdpHost host;
   Recorder handler;

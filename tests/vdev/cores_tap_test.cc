@@ -170,6 +170,77 @@ TEST_P(CoresOverTap, CallTheKernel) {
   });
 }
 
+/// Counts answers, and errors that came back.
+struct UdpCaller final : UdpHandler {
+  std::atomic<unsigned> answered = 0;
+  std::atomic<unsigned> refused = 0;
+
+  void on_datagrams(UdpSocket socket, std::span<Datagram> datagrams) noexcept override {
+    for (const Datagram& d : datagrams) answered += d.local.port == socket.local_port();
+  }
+  void on_error(UdpSocket, const Endpoint& remote, UdpError error) noexcept override {
+    refused += error == UdpError::port_unreachable && remote.port == 9001;
+  }
+};
+
+// Every core asks the kernel from ports that were chosen for it: the answers, and the errors, find their core.
+TEST_P(CoresOverTap, AskTheKernelFromChosenUdpPorts) {
+  expect_in_child([] {
+    constexpr unsigned sockets_each = 8;
+    const unsigned cores = GetParam();
+    Runtime runtime(tap_config(cores));
+    test::raise_kernel_side();
+    test::shell("sysctl -q net.ipv4.icmp_ratelimit=0");
+    const int echo = socket(AF_INET, SOCK_DGRAM, 0);
+    sockaddr_in any{};
+    any.sin_family = AF_INET;
+    any.sin_port = htons(9000);
+    ASSERT_EQ(bind(echo, reinterpret_cast<const sockaddr*>(&any), sizeof any), 0);
+    std::thread server([echo] {
+      std::array<char, 64> buffer;
+      sockaddr_in from{};
+      for (socklen_t size = sizeof from;;) {
+        const auto n = recvfrom(echo, buffer.data(), buffer.size(), 0, reinterpret_cast<sockaddr*>(&from), &size);
+        if (n <= 1) return;
+        sendto(echo, buffer.data(), static_cast<std::size_t>(n), 0, reinterpret_cast<const sockaddr*>(&from), size);
+      }
+    });
+    UdpCaller caller;
+    std::array<std::vector<UdpSocket>, 8> sockets;
+    runtime.on_each_core([&](Stack& stack) {
+      auto& own = sockets[rte_lcore_id() - 1];
+      for (unsigned i = 0; i < sockets_each; ++i) {
+        const auto bound = stack.udp().bind({}, caller);
+        ASSERT_TRUE(bound.has_value());
+        own.push_back(*bound);
+      }
+    });
+    std::atomic<unsigned> ticks = 0;
+    std::array<bool, 8> asked{};
+    runtime.on_each_core_tick(Duration::from_ms(10), [&](Stack&, TimePoint) {
+      const unsigned core = rte_lcore_id() - 1;
+      if (ticks++ > 2 * cores && !asked[core]) {
+        asked[core] = true;
+        for (UdpSocket& socket : sockets[core]) {
+          EXPECT_EQ(socket.send_to({IpAddress::v4(10, 77, 0, 1), 9000}, "hello"), SendStatus::ok);
+          EXPECT_EQ(socket.send_to({IpAddress::v4(10, 77, 0, 1), 9001}, "closed"), SendStatus::ok);
+        }
+      }
+      const bool all = caller.answered == cores * sockets_each && caller.refused == cores * sockets_each;
+      if (all || ticks > 500 * cores) runtime.stop();
+    });
+    EXPECT_EQ(runtime.run(), 0);
+    EXPECT_EQ(caller.answered, cores * sockets_each) << runtime.counters_text();
+    EXPECT_EQ(caller.refused, cores * sockets_each) << runtime.counters_text();
+    EXPECT_EQ(runtime.counters()[DropReason::udp_no_socket], 0u);
+    EXPECT_GT(runtime.counters()[Counter::handed_over], 0u);
+    inet_pton(AF_INET, "127.0.0.1", &any.sin_addr);
+    sendto(echo, "", 1, 0, reinterpret_cast<const sockaddr*>(&any), sizeof any);  // the server's end
+    server.join();
+    close(echo);
+  });
+}
+
 INSTANTIATE_TEST_SUITE_P(Cores, CoresOverTap, testing::Values(2u, 4u));
 
 }  // namespace

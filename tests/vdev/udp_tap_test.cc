@@ -1,8 +1,11 @@
 // UDP sockets with Linux as the peer, over net_tap, in both families.
 #include <gtest/gtest.h>
+#include <net/if.h>
 
 #include <atomic>
 #include <chrono>
+#include <cstdlib>
+#include <fstream>
 #include <functional>
 #include <optional>
 #include <thread>
@@ -210,6 +213,93 @@ TEST_P(UdpOverTap, AFilterChoosesWhatArrives) {
         for (const char* text : {"no", "yes"}) socket.send(text);
         EXPECT_EQ(socket.receive(), "yes");
         EXPECT_EQ(runtime.counters()[DropReason::udp_filtered], 2u);
+      });
+}
+
+/// What tcpdump saw on the kernel's end since it was made.
+class Tcpdump {
+ public:
+  explicit Tcpdump(const std::string& filter) {
+    test::shell("tcpdump -l -n -v -i px0 '" + filter + "' >dump.txt 2>dump.err & echo $! >dump.pid");
+    EXPECT_TRUE(eventually([] { return read("dump.err").find("listening on") != std::string::npos; }));
+  }
+  ~Tcpdump() { (void)std::system("kill $(cat dump.pid); rm -f dump.txt dump.err dump.pid"); }
+  bool shows(const std::string& text) const {
+    return eventually([&] { return read("dump.txt").find(text) != std::string::npos; });
+  }
+  std::string text() const { return read("dump.txt"); }
+
+ private:
+  static std::string read(const char* name) {
+    std::ifstream file(name);
+    return {std::istreambuf_iterator<char>(file), {}};
+  }
+};
+
+TEST_P(UdpOverTap, AGroupIsReportedAndReachesWhoJoined) {
+  const Family& family = GetParam();
+  const bool v4 = family.domain == AF_INET;
+  const char* const group = v4 ? "239.1.2.3" : "ff05::1234";
+  const char* const other_group = v4 ? "239.1.2.4" : "ff05::1235";
+  const IpAddress address = *IpAddress::from_string(group);
+  Echo joined, stranger;
+  UdpSocket socket;
+  std::atomic<int> act = 0;
+  with_kernel(
+      [&](Stack& stack) {
+        const auto bound = stack.udp().bind({.port = 5000}, joined);
+        ASSERT_TRUE(bound.has_value());
+        socket = *bound;
+        ASSERT_TRUE(stack.udp().bind({.port = 5001}, stranger));
+      },
+      [&](Runtime& runtime) {
+        const Tcpdump dump(v4 ? "igmp" : "icmp6");
+        act = 1;
+        // Linux would print the same: the report is understood by a stranger.
+        EXPECT_TRUE(dump.shows(v4 ? "igmp v3 report, 1 group record(s) [gaddr 239.1.2.3 to_ex, 0 source(s)]"
+                                  : "multicast listener report v2, 1 group record(s) [gaddr ff05::1234 to_ex, 0 source(s)]"))
+            << dump.text();
+        KernelUdp sender(family, 6000, 0);
+        if (v4) {
+          const in_addr from{.s_addr = inet_addr(family.kernels)};
+          EXPECT_EQ(setsockopt(sender.fd(), IPPROTO_IP, IP_MULTICAST_IF, &from, sizeof from), 0);
+        } else {
+          sender.set(IPPROTO_IPV6, IPV6_MULTICAST_IF, static_cast<int>(if_nametoindex("px0")));
+        }
+        sender.send_to(group, 5001, "to the wrong port");
+        sender.send_to(other_group, 5000, "to another group");
+        sender.send_to(group, 5000, "hello, group");
+        EXPECT_EQ(sender.receive(), "hello, group");
+        EXPECT_EQ(stranger.deliveries, 0u);
+        EXPECT_EQ(joined.deliveries, 1u);
+        EXPECT_EQ(runtime.counters()[DropReason::udp_not_joined], 1u);
+        act = 2;
+        EXPECT_TRUE(dump.shows(v4 ? "[gaddr 239.1.2.3 to_in, 0 source(s)]" : "[gaddr ff05::1234 to_in, 0 source(s)]"))
+            << dump.text();
+        // A bridge with the kernel's own querier asks; the answer tells it who listens.
+        act = 1;
+        test::shell("ip link add br0 type bridge mcast_snooping 1 mcast_querier 1 mcast_query_interval 200 "
+                    "mcast_startup_query_interval 100 mcast_query_response_interval 50 mcast_mld_version 2 "
+                    "mcast_igmp_version 3");
+        test::shell("ip address flush dev px0 && ip link set px0 master br0 && ip link set br0 up");
+        EXPECT_TRUE(eventually([&] {
+          return runtime.counters()[v4 ? Counter::igmp_in_queries : Counter::mld_in_queries] > 1;
+        })) << runtime.counters_text();
+        EXPECT_TRUE(eventually([&] {
+          return std::system((std::string("bridge mdb show | grep -q 'port px0 grp ") + group + "'").c_str()) == 0;
+        }));
+      },
+      [&](Stack&) {
+        switch (act.exchange(0)) {
+          case 1:
+            EXPECT_TRUE(socket.join(address));
+            break;
+          case 2:
+            EXPECT_TRUE(socket.leave(address));
+            break;
+          default:
+            break;
+        }
       });
 }
 
