@@ -137,14 +137,6 @@ def header_corpora() -> dict[str, dict[str, bytes]]:
             "bad_offset": tcp()[:12] + b"\xf0" + tcp()[13:],
         },
         # One octet in front: see fuzz_udp.cc.
-        "fuzz_group": {
-            "igmp_v1_general": bytes([0x11, 0, 0, 0, 0, 0, 0, 0]),
-            "igmp_v2_group": bytes([0x11, 10, 0, 0, 239, 1, 2, 3]),
-            "igmp_v3_sources": bytes([0x11, 200, 0, 0, 239, 1, 2, 3, 2, 125, 0, 2, 192, 0, 2, 1, 192, 0, 2, 2]),
-            "igmp_v3_lying": bytes([0x11, 10, 0, 0, 239, 1, 2, 3, 2, 125, 255, 255]),
-            "mld_v1_general": bytes([130, 0, 0, 0, 0x27, 0x10, 0, 0]) + bytes(16),
-            "mld_v2_sources": bytes([130, 0, 0, 0, 0x90, 0, 0, 0, 0xff, 5]) + bytes(14) + bytes([2, 200, 0, 1]) + bytes(16),
-        },
         "fuzz_udp": {
             "datagram": b"\x00" + udp(b"hello"),
             "empty": b"\x00" + udp(),
@@ -246,6 +238,16 @@ TEXTS = [
 ]
 
 
+GROUP_SEEDS = {
+    "igmp_v1_general": bytes([0x11, 0, 0, 0, 0, 0, 0, 0]),
+    "igmp_v2_group": bytes([0x11, 10, 0, 0, 239, 1, 2, 3]),
+    "igmp_v3_sources": bytes([0x11, 200, 0, 0, 239, 1, 2, 3, 2, 125, 0, 2, 192, 0, 2, 1, 192, 0, 2, 2]),
+    "igmp_v3_lying": bytes([0x11, 10, 0, 0, 239, 1, 2, 3, 2, 125, 255, 255]),
+    "mld_v1_general": bytes([130, 0, 0, 0, 0x27, 0x10, 0, 0]) + bytes(16),
+    "mld_v2_sources": bytes([130, 0, 0, 0, 0x90, 0, 0, 0, 0xff, 5]) + bytes(14) + bytes([2, 200, 0, 1]) + bytes(16),
+}
+
+
 def write(target: str, seeds: dict[str, bytes]) -> None:
     folder = CORPUS / target
     folder.mkdir(parents=True, exist_ok=True)
@@ -257,6 +259,7 @@ def main() -> None:
     for target, seeds in header_corpora().items():
         write(target, seeds)
     write("fuzz_stack", stack_corpus())
+    write("fuzz_group", GROUP_SEEDS)
     write("fuzz_address_text", {f"text_{i:02}": text.encode() for i, text in enumerate(TEXTS)})
 
 
