@@ -27,6 +27,8 @@ Section port_section(PortConfig& port) {
             "Transmit descriptors per core; adjusted to the driver's limits");
   s.boolean("promiscuous", port.promiscuous,
             "Take frames for other MAC addresses from the wire (and count them as dropped)");
+  s.boolean("router_advertisements", port.router_advertisements,
+            "Take IPv6 addresses, prefixes, default routers and the MTU from router advertisements (RFC 4861, RFC 4862)");
   return s;
 }
 
@@ -34,6 +36,13 @@ Section route_section(RouteConfig& route) {
   Section s;
   s.prefix("prefix", route.prefix, "Where to; 0.0.0.0/0 and ::/0 are the default routes").required = true;
   s.address("gateway", route.gateway, "The router, in the subnet of a port").required = true;
+  return s;
+}
+
+Section neighbor_section(NeighborConfig& neighbor) {
+  Section s;
+  s.address("address", neighbor.address, "The neighbour's address, in the subnet of a port").required = true;
+  s.mac("mac", neighbor.mac, "Its MAC address").required = true;
   return s;
 }
 
@@ -234,6 +243,8 @@ Section config_section(Config& config) {
   s.sections("ports", config.ports, port_section, "The network ports").required = true;
   s.sections("routes", config.routes, route_section,
              "Routes through gateways; a port's own subnet needs none");
+  s.sections("neighbors", config.neighbors, neighbor_section,
+             "Neighbours that are never asked for their MAC address, nor believed when they tell another");
   s.integers("cores", config.cores, 1023,
              "CPUs that poll, one stack each; empty: the last CPU of the process");
   s.boolean("share_cpus", config.share_cpus, "Let cores name a CPU more than once: slow, for tests");

@@ -168,6 +168,18 @@ ConfigKey& Section::address(std::string name, IpAddress& field, std::string doc)
                      [&field] { return field.to_string(); }});
 }
 
+ConfigKey& Section::mac(std::string name, MacAddress& field, std::string doc) {
+  return add_scalar(std::move(name), std::move(doc),
+                    {"a MAC address, like 02:00:00:00:00:01",
+                     [&field](const std::string& text) {
+                       const auto value = MacAddress::from_string(text);
+                       if (!value) return false;
+                       field = *value;
+                       return true;
+                     },
+                     [&field] { return field.to_string(); }});
+}
+
 ConfigKey& Section::integers(std::string name, std::vector<unsigned>& field, unsigned max, std::string doc) {
   ConfigKey& key = add(std::move(name), std::move(doc), ConfigKey::Kind::scalars);
   key.expected_item = fmt::format("an integer from 0 to {}", max);

@@ -73,6 +73,7 @@ class Section {
                   std::string doc);
   ConfigKey& prefix(std::string name, IpPrefix& field, std::string doc);
   ConfigKey& address(std::string name, IpAddress& field, std::string doc);
+  ConfigKey& mac(std::string name, MacAddress& field, std::string doc);
   template <typename E>
   ConfigKey& choice(std::string name, E& field, std::vector<std::pair<std::string, E>> choices,
                     std::string doc) {

@@ -46,7 +46,7 @@ Problem check_port(const Config& config, std::size_t i) {
   if (v6_count > v6_addresses_max - 1)
     return ConfigProblem{port_key(i, "addresses"), fmt::format("expected at most {} IPv6 addresses, found {}",
                                                                v6_addresses_max - 1, v6_count)};
-  if (v6_count != 0 && port.mtu < v6_mtu_min)
+  if ((v6_count != 0 || port.router_advertisements) && port.mtu < v6_mtu_min)
     return ConfigProblem{port_key(i, "mtu"),
                          fmt::format("expected at least {} on a port with IPv6, found {}", v6_mtu_min, port.mtu)};
   if (port.mtu < 576 || port.mtu > 9000)

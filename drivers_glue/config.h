@@ -18,11 +18,18 @@ struct PortConfig {
   std::uint16_t rx_ring = 1024;  ///< descriptors, rounded by the driver's limits
   std::uint16_t tx_ring = 1024;
   bool promiscuous = false;
+  bool router_advertisements = false;  ///< see InterfaceConfig
 };
 
 struct RouteConfig {
   IpPrefix prefix;
   IpAddress gateway;
+};
+
+/// Who sits behind an address, where nobody shall be asked.
+struct NeighborConfig {
+  IpAddress address;
+  MacAddress mac;
 };
 
 struct PoolConfig {
@@ -63,6 +70,7 @@ struct TelemetryConfig {
 struct Config {
   std::vector<PortConfig> ports;
   std::vector<RouteConfig> routes;
+  std::vector<NeighborConfig> neighbors;
   std::vector<unsigned> cores = {};  ///< CPUs that poll, one stack each; empty: the last CPU of the process
   bool share_cpus = false;           ///< `cores` may name a CPU more than once: slow, for tests
   PoolConfig pool;

@@ -73,6 +73,9 @@ Result<void> PollingCore::build_stack() {
     if (auto added = stack_->add_route(route.prefix, route.gateway); !added)
       return pollux::failure(added.error().code,
                              fmt::format("route to {}: {}", route.prefix.to_string(), added.error().text));
+  for (const auto& neighbor : plan_.neighbors)
+    if (auto added = stack_->ip().add_neighbor(neighbor.address, neighbor.mac); !added)
+      return pollux::failure(added.error().code, fmt::format("neighbors: {}", added.error().text));
   return {};
 }
 

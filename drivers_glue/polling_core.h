@@ -64,6 +64,7 @@ struct CorePlan {
   std::vector<PortShare> ports;
   std::vector<InterfaceConfig> interfaces;  ///< one per port
   std::vector<RouteConfig> routes;
+  std::vector<NeighborConfig> neighbors;
   StackOptions stack;
   IdleOptions idle;
 };

@@ -194,7 +194,8 @@ void Port::start(std::span<rte_mempool* const> pools, std::uint16_t packet_room,
       interface_.v6_addresses.push_back(prefix);
   }
   // The groups that neighbour discovery asks (RFC 4861 7.2.1); the stack drops what it has not joined.
-  if (!interface_.v6_addresses.empty()) {
+  interface_.router_advertisements = config_.router_advertisements;
+  if (!interface_.v6_addresses.empty() || interface_.router_advertisements) {
     const int all = rte_eth_allmulticast_enable(id_);
     if (all != -ENOTSUP) check(all, "receiving multicast frames");
   }

@@ -177,6 +177,8 @@ void Runtime::Impl::start_ports() {
              interface.offloads.tcp_checksum ? "card" : "CPU");
     for (const IpPrefix& prefix : interface.v6_addresses)
       log_info("port {}: address {}, once nobody else is found to have it", port->name(), prefix.to_string());
+    if (interface.router_advertisements)
+      log_info("port {}: routers may advertise further IPv6 addresses and routes", port->name());
     if (!steering) continue;
     log_info("port {}: {}", port->name(), port->steering_text());
     handovers.push_back(
@@ -207,6 +209,7 @@ CorePlan Runtime::Impl::plan_of(std::size_t core, const StackSecrets& secrets) {
     plan.interfaces.back().primary = core == Steering::primary_core;
   }
   plan.routes = config.routes;
+  plan.neighbors = config.neighbors;
   plan.stack = {
       .ip = config.ip, .tcp = config.tcp, .udp = config.udp, .secrets = secrets,
                 .flight_records = config.telemetry.flight_records, .seed = random_u64()};

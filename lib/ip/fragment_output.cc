@@ -27,8 +27,8 @@ std::uint32_t piece_size(bool v4, std::uint32_t mtu) noexcept {
 std::uint32_t Ip::fragment_count(const IpAddress& destination, std::uint32_t payload, InterfaceId id) const noexcept {
   const bool v4 = destination.is_v4();
   const std::uint32_t header = v4 ? std::uint32_t{Ipv4Fields::size} : std::uint32_t{Ipv6Fields::size};
-  if (payload + header <= mtu(id)) return 1;
-  const std::uint32_t size = piece_size(v4, mtu(id));
+  if (payload + header <= mtu(id, v4)) return 1;
+  const std::uint32_t size = piece_size(v4, mtu(id, v4));
   return (payload + size - 1) / size;
 }
 
@@ -77,7 +77,8 @@ DropReason Ip::send_oversized(Packet packet, const IpSend& send, const RouteCach
 }
 
 DropReason Ip::transmit_whole_or_cut(Interface& port, Packet packet) noexcept {
-  if (packet.size() <= std::uint32_t{port.config.mtu} + ethernet_size) [[likely]]
+  const bool v4 = packet.data()[ethernet_size] >> 4 == 4;
+  if (packet.size() <= std::uint32_t{port.mtu(v4)} + ethernet_size) [[likely]]
     return transmit(port, std::move(packet));
   return transmit_fragments(port, std::move(packet));
 }
@@ -89,7 +90,7 @@ DropReason Ip::transmit_fragments(Interface& port, Packet packet) noexcept {
   const bool v4 = packet.data()[ethernet_size] >> 4 == 4;
   const std::uint32_t ip_size = v4 ? std::uint32_t{Ipv4Fields::size} : std::uint32_t{Ipv6Fields::size};
   const std::uint32_t added = v4 ? 0 : std::uint32_t{Ipv6FragmentFields::size};
-  const std::uint32_t size = piece_size(v4, port.config.mtu);
+  const std::uint32_t size = piece_size(v4, port.mtu(v4));
   const auto fail = [&](DropReason reason) {
     counters_.add(v4 ? Counter::ip_frag_fails : Counter::ip6_frag_fails);
     return reason;

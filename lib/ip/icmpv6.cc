@@ -54,6 +54,11 @@ DropReason Ip::icmpv6_input(RxPacket& message, TimePoint now) noexcept {
       message.packet.reset();  // nothing for a transport
       return reason;
     }
+    case Icmpv6Type::router_advertisement: {
+      const DropReason reason = router_advertisement_input(message, now);
+      message.packet.reset();
+      return reason;
+    }
     default:
       // RFC 4861 8.1 lets a host ignore redirects; so does this one. Of the rest nothing concerns a host.
       return DropReason::icmp_ignored_type;

@@ -28,8 +28,12 @@ struct InterfaceConfig {
   /// with one that does, and only learns from what it sees.
   bool primary = true;
   /// Our IPv6 addresses with their subnets' lengths, e.g. 2001:db8::2/64; at most v6_addresses_max - 1. With
-  /// at least one the port also has the link-local address of its MAC; with none it does not speak IPv6.
+  /// at least one the port also has the link-local address of its MAC; with none (and no router_advertisements) it
+  /// does not speak IPv6.
   std::vector<IpPrefix> v6_addresses = {};
+  /// Take default routers, on-link prefixes, the MTU and further addresses from router advertisements (RFC 4861
+  /// 6.3, RFC 4862 5.5). Such a port speaks IPv6 without a configured address too.
+  bool router_advertisements = false;
 };
 
 }  // namespace pollux

@@ -25,7 +25,8 @@ Ip::Interface::Interface(const InterfaceConfig& c, InterfaceId interface_id)
       id(interface_id),
       address(c.address.address.v4_value()),
       mask(prefix_mask(c.address.length)),
-      broadcast(c.address.length >= 31 ? 0xffffffffu : address | ~mask) {}
+      broadcast(c.address.length >= 31 ? 0xffffffffu : address | ~mask),
+      v6_mtu(c.mtu) {}
 
 Ip::Ip(const IpOptions& options, PacketPool pool, Counters& counters, Rng& rng)
     : options_(options),
@@ -96,7 +97,7 @@ Result<InterfaceId> Ip::add_interface(const InterfaceConfig& config, TimePoint n
   bump_generation(route_generation_);
   announce(*interfaces_[id]);
   interfaces_[id]->announce_at = now + announce_interval;
-  if (!config.v6_addresses.empty())
+  if (!config.v6_addresses.empty() || config.router_advertisements)
     if (auto added = add_v6_addresses(*interfaces_[id], now); !added) return tl::unexpected(added.error());
   interfaces_[id]->update_due();
   return id;
@@ -117,6 +118,32 @@ Result<void> Ip::add_route(const IpPrefix& prefix, const IpAddress& gateway) {
   }
   return failure(ErrorCode::no_route, "route " + prefix.to_string() + ": gateway " + gateway.to_string() +
                                           " lies in no interface's subnet");
+}
+
+Result<void> Ip::add_neighbor(const IpAddress& address, const MacAddress& mac) {
+  const std::string what = "neighbour " + address.to_string() + ": ";
+  if (mac.is_zero() || mac.is_group())
+    return failure(ErrorCode::invalid_argument, what + "MAC " + mac.to_string() + " is not a station's address");
+  if (is_local(address) || is_group(address) || address.is_unspecified() || address.is_loopback())
+    return failure(ErrorCode::invalid_argument, what + "expected another host's address");
+  const Interface* port = nullptr;
+  for (std::size_t i = 0; i < interface_count_ && port == nullptr; ++i) {
+    const Interface& candidate = *interfaces_[i];
+    const auto has = [&](const V6Address& a) { return a.prefix.contains(address); };
+    if (address.is_v4() ? ((address.v4_value() ^ candidate.address) & candidate.mask) == 0
+                        : std::any_of(candidate.v6.begin(), candidate.v6.begin() + candidate.v6_count, has))
+      port = &candidate;
+  }
+  if (port == nullptr) return failure(ErrorCode::no_route, what + "lies in no interface's subnet");
+  if (neighbors_.find(port->id, address) != NeighborTable::nil)
+    return failure(ErrorCode::address_in_use, what + "already present");
+  const std::uint32_t index = neighbors_.add(port->id, address, port->config.mac);
+  if (index == NeighborTable::nil) return failure(ErrorCode::limit_reached, what + "the table is full (neighbors_max)");
+  Neighbor& neighbor = neighbors_[index];
+  neighbor.set_mac(mac);
+  neighbor.is_static = true;
+  set_reachable(neighbor, now_);
+  return {};
 }
 
 bool Ip::is_local(std::uint32_t address) const noexcept {
@@ -179,11 +206,12 @@ void Ip::run_due(Interface& port, TimePoint now) noexcept {
     if (now >= port.v6[i].next_at) detect_duplicates(port, port.v6[i], now);
   for (GroupTable* const table : {&port.v4_groups, &port.v6_groups})
     if (now >= table->due()) report_groups(port, *table, now);
+  run_autoconf(port, now);
   port.update_due();
 }
 
 void Ip::Interface::update_due() noexcept {
-  due = std::min({announce_at, v4_groups.due(), v6_groups.due()});
+  due = std::min({announce_at, v4_groups.due(), v6_groups.due(), autoconf_due()});
   for (std::size_t i = 0; i < v6_count; ++i) due = std::min(due, v6[i].next_at);
 }
 

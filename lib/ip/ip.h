@@ -17,6 +17,7 @@
 #include "pollux/base/result.h"
 #include "pollux/base/rng.h"
 #include "pollux/base/time.h"
+#include "pollux/ip/autoconf.h"
 #include "pollux/ip/frame_steering.h"
 #include "pollux/ip/group_table.h"
 #include "pollux/ip/header_template.h"
@@ -86,6 +87,9 @@ class Ip {
   /// defaults). A link-local gateway is taken to be behind the only port with IPv6.
   Result<void> add_route(const IpPrefix& prefix, const IpAddress& gateway);
 
+  /// Says who sits behind `address`, which must lie in an interface's subnet: never asked for, never believed otherwise,
+  /// never forgotten. Errors: no such subnet, not another host's address, bad MAC, table full.
+  Result<void> add_neighbor(const IpAddress& address, const MacAddress& mac);
   /// With several cores: who asks for the owner of what this core has put together. It must outlive the stack.
   void set_steering(FrameSteering* steering) noexcept { steering_ = steering; }
 
@@ -128,7 +132,8 @@ class Ip {
   /// Packets that `payload` octets behind an IP header of the destination's family become on this port.
   std::uint32_t fragment_count(const IpAddress& destination, std::uint32_t payload, InterfaceId id) const noexcept;
   const TxOffloads& offloads(InterfaceId id) const noexcept { return interfaces_[id]->config.offloads; }
-  std::uint16_t mtu(InterfaceId id) const noexcept { return interfaces_[id]->config.mtu; }
+  /// Octets of the largest IP packet; routers may have advertised less for IPv6.
+  std::uint16_t mtu(InterfaceId id, bool v4) const noexcept { return interfaces_[id]->mtu(v4); }
   TxBatch& tx(InterfaceId id) noexcept { return interfaces_[id]->tx; }
   std::size_t interface_count() const noexcept { return interface_count_; }
   std::uint8_t ttl() const noexcept { return options_.ttl; }
@@ -189,6 +194,8 @@ class Ip {
     std::uint32_t broadcast;  ///< directed; 255.255.255.255 where the subnet has none (RFC 3021)
     std::array<V6Address, v6_addresses_max> v6;
     std::size_t v6_count = 0;
+    std::uint16_t v6_mtu;  ///< octets, config.mtu or what a router advertised
+    Autoconf autoconf;
     TimePoint announce_at = TimePoint::never();  ///< next announcement (RFC 5227 2.3)
     TimePoint due = TimePoint::never();          ///< the earliest of announce_at and every address' next_at
     TimePoint defend_after;                      ///< no defence of our address before this (RFC 5227 2.4)
@@ -198,6 +205,8 @@ class Ip {
 
     GroupTable& groups(const IpAddress& group) noexcept { return group.is_v4() ? v4_groups : v6_groups; }
     bool speaks_v6() const noexcept { return v6_count != 0; }
+    std::uint16_t mtu(bool v4) const noexcept { return v4 ? config.mtu : v6_mtu; }
+    TimePoint autoconf_due() const noexcept;
     const V6Address* find_v6(const IpAddress& wanted) const noexcept;
     V6Address* find_v6(const IpAddress& wanted) noexcept;
     void update_due() noexcept;
@@ -281,6 +290,19 @@ class Ip {
   void report_groups(Interface& port, GroupTable& table, TimePoint now) noexcept;
   Packet group_message(bool v4, std::uint32_t size) noexcept;
   void send_group_message(Interface& port, const IpAddress& destination, Packet packet) noexcept;
+
+  // autoconf.cc
+  DropReason router_advertisement_input(const RxPacket& packet, TimePoint now) noexcept;
+  void note_router(Interface& port, const IpAddress& address, TimePoint until, bool is_default) noexcept;
+  void note_on_link(Interface& port, const AdvertisedPrefix& advertised, TimePoint now) noexcept;
+  void note_autonomous(Interface& port, const AdvertisedPrefix& advertised, TimePoint now) noexcept;
+  void remove_on_link(Autoconf& autoconf, std::size_t index) noexcept;
+  bool is_probably_reachable(InterfaceId id, const IpAddress& address) const noexcept;
+  void select_router(bool leave_present) noexcept;
+  void leave_router(InterfaceId id, const IpAddress& address) noexcept;
+  void start_router_discovery(Interface& port) noexcept;
+  void solicit_routers(Interface& port, TimePoint now) noexcept;
+  void run_autoconf(Interface& port, TimePoint now) noexcept;
 
   // arp.cc
   DropReason arp_input(InterfaceId id, ByteView packet, TimePoint now) noexcept;

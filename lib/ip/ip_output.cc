@@ -118,7 +118,8 @@ bool Ip::prepare(const IpSend& send, const RouteCache& cache, std::uint32_t payl
   const Neighbor& neighbor = neighbors_[cache.neighbor];
   const bool v4 = send.destination.is_v4();
   out.ip_size = v4 ? Ipv4Fields::size : Ipv6Fields::size;
-  if (neighbor.state != NeighborState::reachable || payload_length + out.ip_size > port.mtu) return false;
+  if (neighbor.state != NeighborState::reachable || payload_length + out.ip_size > mtu(cache.interface, v4))
+    return false;
   out.interface = cache.interface;
   std::memcpy(out.octets.data(), neighbor.header.data(), ethernet_size);
   if (v4) {

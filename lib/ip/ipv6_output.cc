@@ -20,9 +20,9 @@ int scope_of(const IpAddress& address) noexcept {
 
 }  // namespace
 
-// RFC 6724 5: rule 1 (the same address), rule 2 (the smallest scope that reaches the destination), rule 8
-// (the longest matching prefix, at most that of the subnet). The others need deprecated, temporary or home
-// addresses.
+// RFC 6724 5: rule 1 (the same address), rule 2 (the smallest scope that reaches the destination), rule 3 (not a
+// deprecated one), rule 8 (the longest matching prefix, at most that of the subnet). The others need temporary or
+// home addresses.
 const V6Address* Ip::source_on(const Interface& port, const IpAddress& destination) const noexcept {
   const int wanted = scope_of(destination);
   const V6Address* best = nullptr;
@@ -38,6 +38,8 @@ const V6Address* Ip::source_on(const Interface& port, const IpAddress& destinati
     bool better = best == nullptr;
     if (!better && scope != best_scope)
       better = scope < best_scope ? scope >= wanted : best_scope < wanted;
+    else if (!better && candidate.deprecated != best->deprecated)
+      better = best->deprecated;
     else if (!better)
       better = prefix > best_prefix;
     if (!better) continue;
@@ -97,7 +99,7 @@ DropReason Ip::send_v6(Packet packet, const IpSend& send, RouteCache& cache, Tim
   Neighbor& neighbor = neighbors_[cache.neighbor];
   const std::uint32_t payload_length = packet.size();
   // RFC 8200 5: routers do not fragment, so what exceeds the link is cut here or not sent.
-  if (payload_length + Ipv6Fields::size > port.config.mtu) [[unlikely]]
+  if (payload_length + Ipv6Fields::size > port.v6_mtu) [[unlikely]]
     return send_oversized(std::move(packet), send, cache, now);
   std::uint8_t* const headers = prepend_header(pool_, packet, headers_size);
   if (headers == nullptr) [[unlikely]]

@@ -102,6 +102,7 @@ DropReason Ip::advertisement_input(const RxPacket& packet, const NeighborMessage
 // RFC 4861 7.2.5, in its order; `solicited` counts only where a question is open, so that a forged flag makes
 // no stale entry reachable.
 void Ip::apply_advertisement(Neighbor& neighbor, const NeighborMessage& message, TimePoint now) noexcept {
+  if (neighbor.is_static) return;
   const bool asked = (neighbor.state == NeighborState::incomplete && neighbor.attempts != 0) ||
                      neighbor.state == NeighborState::probe;
   const bool solicited = message.solicited && asked;
@@ -172,6 +173,7 @@ void Ip::assign(Interface& port, V6Address& address) noexcept {
   address.state = V6AddressState::assigned;
   address.next_at = TimePoint::never();
   bump_generation(route_generation_);  // flows may have a better source now
+  if (&address == port.v6.data()) start_router_discovery(port);
   if (!port.config.primary) return;
   // RFC 4861 7.2.6: who still has the station that had this address before us hears of the change.
   send_nd(port, group_mac(v6_all_nodes), address.address(), v6_all_nodes,

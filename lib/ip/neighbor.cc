@@ -6,6 +6,7 @@
 namespace pollux {
 
 void Ip::learn(Neighbor& neighbor, const MacAddress& mac, bool solicited, TimePoint now) noexcept {
+  if (neighbor.is_static) return;  // nothing waits for it, and nobody is believed
   if (solicited) {
     neighbor.set_mac(mac);
     set_reachable(neighbor, now);
@@ -60,10 +61,13 @@ void Ip::neighbor_expired(Neighbor& neighbor, TimePoint now) noexcept {
       } else {
         neighbors_.drop_queue(neighbor, DropReason::neighbor_unreachable);
         neighbors_.enter(neighbor, NeighborState::failed, now + options_.arp_retry);
+        leave_router(neighbor.interface, neighbor.address);
       }
       return;
     case NeighborState::reachable:
-      if (neighbor.reachable_until > now)
+      if (neighbor.is_static)
+        set_reachable(neighbor, now);
+      else if (neighbor.reachable_until > now)
         neighbors_.arm(neighbor, neighbor.reachable_until);
       else
         neighbors_.enter(neighbor, NeighborState::stale, now + options_.neighbor_stale_max);
@@ -79,6 +83,7 @@ void Ip::neighbor_expired(Neighbor& neighbor, TimePoint now) noexcept {
       }
       // RFC 4861 7.3.3, RFC 1122 2.3.2.1 (2): the entry goes; the next packet asks everybody, in case the
       // address has moved.
+      leave_router(neighbor.interface, neighbor.address);
       [[fallthrough]];
     case NeighborState::stale:
     case NeighborState::failed:

@@ -43,6 +43,7 @@ struct Neighbor : TimerNode {
   std::array<std::uint8_t, EthernetView::header_size> header{};  ///< destination MAC zero until known
   NeighborState state = NeighborState::incomplete;
   InterfaceId interface = 0;
+  bool is_static = false;  ///< configured: always reachable, at the MAC it was given
   TimePoint reachable_until;  ///< confirmations move only this; the timer looks at it when it fires
   IpAddress address;
   std::uint32_t attempts = 0;  ///< requests sent in this `incomplete` or `probe`

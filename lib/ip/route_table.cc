@@ -40,4 +40,23 @@ Result<void> RouteTable::add(const IpPrefix& prefix, const IpAddress& gateway, I
   return {};
 }
 
+bool RouteTable::add_learned(const IpPrefix& prefix, const IpAddress& gateway, InterfaceId interface) noexcept {
+  if (v6_count_ == routes_max || find_v6(prefix) != nullptr) return false;
+  Route* const end = v6_routes_.data() + v6_count_;
+  Route* const at =
+      std::find_if(v6_routes_.data(), end, [&](const Route& r) { return r.given.length < prefix.length; });
+  std::move_backward(at, end, end + 1);
+  *at = {.given = prefix, .gateway = gateway, .interface = interface, .learned = true};
+  ++v6_count_;
+  return true;
+}
+
+void RouteTable::remove_learned(const IpPrefix& prefix) noexcept {
+  const Route* const found = find_v6(prefix);
+  if (found == nullptr || !found->learned) return;
+  Route* const at = v6_routes_.data() + (found - v6_routes_.data());
+  std::move(at + 1, v6_routes_.data() + v6_count_, at);
+  --v6_count_;
+}
+
 }  // namespace pollux

@@ -18,6 +18,7 @@ struct Route {
   IpPrefix given;             ///< the prefix as it was configured
   IpAddress gateway;          ///< unspecified: the destination itself is on the link
   InterfaceId interface = 0;
+  bool learned = false;  ///< from a router advertisement; not configured
 
   /// With host bits zero where it is IPv4's.
   IpPrefix prefix() const noexcept {
@@ -39,6 +40,10 @@ class RouteTable {
 
   /// Adds a route; prefix and gateway are of one family. Errors: prefix already present, table full.
   Result<void> add(const IpPrefix& prefix, const IpAddress& gateway, InterfaceId interface);
+  /// The same for a route that a router told of, on the data path: false instead of an error.
+  bool add_learned(const IpPrefix& prefix, const IpAddress& gateway, InterfaceId interface) noexcept;
+  /// Forgets the learned IPv6 route for exactly this prefix, if there is one.
+  void remove_learned(const IpPrefix& prefix) noexcept;
   /// The longest match for an address in host byte order, or nullptr. Valid until the next add().
   const Route* lookup(std::uint32_t address) const noexcept {
     for (std::size_t i = 0; i < count_; ++i)

@@ -19,6 +19,10 @@ struct V6Address {
   V6AddressState state = V6AddressState::tentative;
   std::uint8_t solicitations = 0;          ///< of duplicate address detection, sent so far
   TimePoint next_at = TimePoint::never();  ///< next step of duplicate address detection
+  bool autoconfigured = false;             ///< formed from a prefix that a router advertised (RFC 4862 5.5)
+  bool deprecated = false;                 ///< a source only where there is no other (RFC 4862 5.5.4)
+  TimePoint preferred_until = TimePoint::never();
+  TimePoint valid_until = TimePoint::never();  ///< forgotten then
 
   const IpAddress& address() const noexcept { return prefix.address; }
   bool is_assigned() const noexcept { return state == V6AddressState::assigned; }

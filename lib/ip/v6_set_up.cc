@@ -19,7 +19,7 @@ bool is_usable(const IpPrefix& prefix) noexcept {
 
 std::optional<std::string> Ip::v6_config_error(const InterfaceConfig& config) const {
   const auto& addresses = config.v6_addresses;
-  if (addresses.empty()) return std::nullopt;
+  if (addresses.empty() && !config.router_advertisements) return std::nullopt;
   if (addresses.size() > v6_addresses_max - 1)
     return std::to_string(addresses.size()) + " IPv6 addresses: expected at most " +
            std::to_string(v6_addresses_max - 1);

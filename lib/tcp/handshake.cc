@@ -24,7 +24,7 @@ std::uint8_t Tcp::receive_scale(const TcpConnOptions& options) noexcept {
 
 std::uint16_t Tcp::local_mss(const FlowKey& key, const RouteCache& route, const TcpConnOptions& options) const noexcept {
   const std::uint32_t headers = key.remote.is_v4() ? ip_tcp_headers_v4 : ip_tcp_headers_v6;
-  const auto by_mtu = static_cast<std::uint16_t>(ip_.mtu(route.interface) - headers);
+  const auto by_mtu = static_cast<std::uint16_t>(ip_.mtu(route.interface, key.remote.is_v4()) - headers);
   return options.mss_max != 0 ? std::min(by_mtu, options.mss_max) : by_mtu;
 }
 

@@ -32,7 +32,9 @@ std::uint32_t plateau_below(std::uint32_t size, std::uint32_t floor) noexcept {
 DropReason Tcp::packet_too_big(Tcb& tcb, SeqNum quoted, std::uint32_t mtu) noexcept {
   if (!tcb.synchronized()) return DropReason::none;  // our SYNs are small; it is not about us
   const std::uint32_t ours = tcb.mss + overhead(tcb);
-  const std::uint32_t claimed = mtu == 0 ? plateau_below(ours, mtu_floor(tcb)) : mtu;
+  // RFC 8201 4: over IPv6 every router names a size.
+  const bool guess = mtu == 0 && tcb.key.remote.is_v4();
+  const std::uint32_t claimed = guess ? plateau_below(ours, mtu_floor(tcb)) : mtu;
   // RFC 5927 7.1: no router asks for what no packet of ours exceeds, or for less than all carry.
   if (claimed >= ours || claimed < mtu_min(tcb)) return DropReason::icmp_implausible_mtu;
   const std::uint32_t size = std::max(claimed, mtu_floor(tcb));

@@ -51,7 +51,7 @@ SendStatus Udp::send_now(Socket& socket, const Endpoint& remote, Bytes&& data, c
 
 // Octets of the largest datagram that leaves in one piece. The socket's route leads to `remote`.
 std::uint32_t Udp::payload_max(const Socket& socket, const Endpoint& remote) const noexcept {
-  return ip_.mtu(socket.route.interface) - overhead(remote.address.is_v4());
+  return ip_.mtu(socket.route.interface, remote.address.is_v4()) - overhead(remote.address.is_v4());
 }
 
 SendStatus Udp::send_segmented(SlabHandle handle, const Endpoint& remote, Bytes&& data, std::uint16_t segment_size,

@@ -66,7 +66,8 @@ class World {
                                               .address = {fuzz::StackPeer::to_stack.destination, 24},
                                               .mtu = fuzz::StackPeer::mtu,
                                               .offloads = {.multi_segment = (shape & one_mbuf_a_frame) == 0},
-                                              .v6_addresses = {{fuzz::StackPeer::to_stack_v6.destination, 64}}},
+                                              .v6_addresses = {{fuzz::StackPeer::to_stack_v6.destination, 64}},
+                                              .router_advertisements = true},
                                              now_);
     FUZZ_REQUIRE(added.has_value());
     FUZZ_REQUIRE(stack_->add_route({IpAddress(), 0}, fuzz::StackPeer::to_stack.source).has_value());

@@ -226,6 +226,8 @@ def stack_corpus() -> dict[str, bytes]:
         "fragments_that_overlap": bytes([15, 1, 0, 25]) + bytes([15, 1, 24, 255]),
         "fragment_lost": bytes([15, 2, 0, 25]) + wait(37) + bytes([15, 2, 25, 255]),
         "v6_fragments_of_an_echo": bytes([0x2F, 3, 0, 100]) + bytes([0x2F, 3, 100, 255]),
+        "v6_router": bytes([0x23, 0xff, 1, 0, 60, 32]) + bytes([3, 4, 64, 0xc0, 0, 0, 0, 90, 0, 0, 0, 30, 0, 0, 0, 0])
+        + bytes([0x20, 1, 0x0d, 0xb8, 0, 9]) + bytes(10) + wait(37) * 2,
         "v6_extensions": bytes([0x24, 17, 64, 8, 17, 0, 1, 4, 0, 0, 0, 0, 60, 8]) + bytes(8),
     }
     return {name: (abort if i % 2 else silence) + steps for i, (name, steps) in enumerate(seeds.items())}

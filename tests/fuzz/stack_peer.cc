@@ -198,8 +198,21 @@ Frame StackPeer::icmp_error(Reader& in) {
   return test::icmp_frame(to_stack, type, code, rest, test::FrameView(quoted).subspan(14, cut));
 }
 
+Frame StackPeer::router_advertisement(Reader& in) {
+  test::LinkIds ids = to_stack_v6;
+  ids.source = IpAddress::v6(0xfe80, 0, 0, 0, 0, 0, 0, in.u8());
+  ids.destination = v6_all_nodes;
+  ids.destination_mac = group_mac(v6_all_nodes);
+  const std::uint32_t rest = in.u16();  // the router's lifetime
+  Frame body(8);
+  const auto options = in.bytes(in.u8());
+  body.insert(body.end(), options.begin(), options.end());
+  return test::icmpv6_frame(ids, 134, 0, rest, body, 255);
+}
+
 Frame StackPeer::neighbor_discovery(Reader& in) {
   const std::uint8_t how = in.u8();
+  if (how == 0xff) return router_advertisement(in);
   test::LinkIds ids = to_stack_v6;
   IpAddress target = (how & 1) != 0 ? peer_v6 : stack_v6;
   if ((how & 2) != 0) ids.source = IpAddress::v6(0x2001, 0xdb8, 0, 0, 0, 0, 0, in.u8());

@@ -82,6 +82,7 @@ class StackPeer {
  private:
   const test::LinkIds& ids() const noexcept { return v6_ ? to_stack_v6 : to_stack; }
   test::Frame neighbor_discovery(Reader& in);
+  test::Frame router_advertisement(Reader& in);
   Flow& flow(std::uint16_t local_port, std::uint16_t remote_port);
   Flow& choose_flow(std::uint8_t selector);
   void observe_tcp(const test::Decoded& segment);

@@ -29,8 +29,11 @@ def tcp(address, port, timeout=30):
     return socket.create_connection((address, port), timeout)
 
 
-def one_flow(s, size, piece=1 << 18):
-    """Sends `size` octets on a connected socket and closes that half, while reading the echo to its end."""
+def one_flow(s, size, piece=1 << 18, when_received=(0, None)):
+    """Sends `size` octets on a connected socket and closes that half, while reading the echo to its end.
+
+    `when_received`: after so many octets of the echo, something to do once."""
+    after, action = when_received
     outcome, sent, received = Outcome(), hashlib.sha256(), hashlib.sha256()
 
     def send():
@@ -48,6 +51,9 @@ def one_flow(s, size, piece=1 << 18):
     while data := s.recv(1 << 18):
         received.update(data)
         outcome.received += len(data)
+        if action is not None and outcome.received >= after:
+            action()
+            action = None
     sender.join(10)
     outcome.seconds = time.monotonic() - began
     if sent.digest() != received.digest():

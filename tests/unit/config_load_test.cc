@@ -54,6 +54,8 @@ ports:
       - 198.51.100.7/25
 routes:
   - {prefix: 0.0.0.0/0, gateway: 192.0.2.1}
+neighbors:
+  - {address: 192.0.2.1, mac: "02:00:00:00:00:aa"}
 cores: [2, 3]
 eal:
   huge_pages: required
@@ -80,6 +82,9 @@ log_level: debug
   ASSERT_EQ(config.routes.size(), 1u);
   EXPECT_EQ(config.routes[0].prefix.to_string(), "0.0.0.0/0");
   EXPECT_EQ(config.routes[0].gateway.to_string(), "192.0.2.1");
+  ASSERT_EQ(config.neighbors.size(), 1u);
+  EXPECT_EQ(config.neighbors[0].address.to_string(), "192.0.2.1");
+  EXPECT_EQ(config.neighbors[0].mac.to_string(), "02:00:00:00:00:aa");
   EXPECT_EQ(config.cores, (std::vector<unsigned>{2, 3}));
   EXPECT_EQ(config.eal.huge_pages, HugePages::required);
   EXPECT_EQ(config.eal.extra, (std::vector<std::string>{"--legacy-mem", "--socket-mem=1,2"}));

@@ -73,7 +73,7 @@ TEST(IpInterface, EdgesOfWhatIsAllowedAreAccepted) {
     const auto id = host.ip.add_interface(config, host.now);
     ASSERT_TRUE(id.has_value()) << id.error().text;
     EXPECT_EQ(*id, 1);
-    EXPECT_EQ(host.ip.mtu(1), config.mtu);
+    EXPECT_EQ(host.ip.mtu(1, true), config.mtu);
     (void)host.sent(1);
   }
 }
