@@ -58,7 +58,7 @@ SendStatus Raw::send(const RawSend& to, Bytes&& data) noexcept {
     source = to.local;
   }
   const std::uint32_t header = v4 ? std::uint32_t{Ipv4Fields::size} : std::uint32_t{Ipv6Fields::size};
-  if (data.size() + header > ip_.mtu(route.interface)) return SendStatus::too_large;
+  if (data.size() + header > ip_.mtu(route.interface, v4)) return SendStatus::too_large;
   if (ip_.tx(route.interface).room() == 0) return SendStatus::would_block;
   // The payload's own mbuf carries the headers where it may, as in lib/udp; else a fresh one in front does.
   Packet packet;
