@@ -45,9 +45,13 @@ void Tcp::process_ack(Tcb& tcb, const Segment& seg) noexcept {
 
   const std::uint32_t data = std::min(event.acked, tcb.queue.size());
   const bool fin_acked = event.acked > data;
-  const bool held_window = tcb.queue.size() > tcb.options->send_buffer;
+  const bool held_window = overdraft(tcb) != 0;
   if (event.acked != 0) {
     tcb.queue.acknowledge(data);
+    if (held_window) {
+      std::uint32_t& left = extras_[tcb.extras].overdraft;
+      left -= std::min(left, data);
+    }
     snd.una = seg.ack;
     snd.nxt = seq_max(snd.nxt, snd.una);  // the peer took a probe's octet
     tcb.board.acknowledge(sent_, snd.una, event.delivery);

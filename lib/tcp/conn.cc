@@ -256,6 +256,14 @@ ConnExtras& Tcp::extras_of(Tcb& tcb) noexcept {
   return extras_[tcb.extras];
 }
 
+// Counted once, when it is taken: a limit that falls later, with the congestion window, does not make what was within it
+// hold the receive window down. Two ends that fill each other's queues would both close their windows for ever.
+void Tcp::note_overdraft(Tcb& tcb, std::uint32_t added) noexcept {
+  const std::uint32_t queued = tcb.queue.size();
+  const std::uint32_t beyond = queued - std::min(queued, send_limit(tcb));
+  if (beyond != 0) extras_of(tcb).overdraft += std::min(beyond, added);
+}
+
 SendResult Tcp::send(SlabHandle handle, Bytes& bytes) noexcept {
   Tcb* tcb = find(handle);
   if (tcb == nullptr || !accepts_data(*tcb)) return {0, SendStatus::closed};
@@ -267,6 +275,7 @@ SendResult Tcp::send(SlabHandle handle, Bytes& bytes) noexcept {
     POLLUX_DCHECK(tcb->rcv.kept >= size);
     tcb->rcv.kept -= size;
     tcb->queue.append(bytes.detach());
+    if (tcb->queue.size() > tcb->options->send_buffer) [[unlikely]] note_overdraft(*tcb, size);
     consider_window_update(*tcb);
     mark_dirty(*tcb);
     return {size, SendStatus::ok};

@@ -102,6 +102,15 @@ Tcp::Output Tcp::output(Tcb& tcb) noexcept {
   return result;
 }
 
+// RFC 9293 3.10.7.4: the peer processes a segment only if it begins in its window. What we sent beyond (a probe, or before the
+// window shrank) must not push our ACKs out of it: two ends that have done so would answer each other for ever.
+// A FIN may lie one beyond, and is taken all the same.
+SeqNum Tcp::ack_sequence(const Tcb& tcb) noexcept {
+  const SendSpace& snd = tcb.snd;
+  const bool fin_sent = snd.max == snd.una + tcb.queue.size() + 1u;
+  return seq_min(snd.max, snd.una + snd.wnd + (fin_sent ? 1u : 0u));
+}
+
 // What is due whatever the windows say: the lost segment, a probe of a closed window, a keepalive.
 Tcp::Output Tcp::output_repair(Tcb& tcb) noexcept {
   if (tcb.is.keepalive_due) {

@@ -60,10 +60,8 @@ void Tcp::note_duplicate(Tcb& tcb, const Segment& seg) noexcept {
 
 std::uint32_t Tcp::free_receive_space(const Tcb& tcb) const noexcept {
   const std::uint32_t buffer = tcb.options->receive_buffer;
-  const std::uint32_t queued = tcb.queue.size();
   // What an echo has sent back beyond its send buffer is still held for the peer (see TcpConn::send).
-  const std::uint32_t overdraft = queued > tcb.options->send_buffer ? queued - std::min(queued, send_limit(tcb)) : 0;
-  const std::uint32_t used = tcb.rcv.kept + overdraft;
+  const std::uint32_t used = tcb.rcv.kept + overdraft(tcb);
   const std::uint32_t space = used < buffer ? buffer - used : 0;
   // Short of mbufs, no connection is promised more than it needs to go on.
   return pool_low_ ? std::min(space, 2u * tcb.advertised_mss) : space;

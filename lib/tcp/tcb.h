@@ -114,6 +114,7 @@ struct ConnExtras {
   Pacer pacer;             ///< while paced
   MarkedShare marks;       ///< while dctcp
   OwedAcks owed_acks;      ///< while dctcp
+  std::uint32_t overdraft = 0;    ///< octets that an echo put into the send queue beyond its limit, until it has drained by as many
 };
 
 /// What the retransmission deadline stands for.

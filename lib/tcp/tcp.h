@@ -171,6 +171,7 @@ class Tcp {
   std::uint32_t send_space(const Tcb& tcb) const noexcept;
   void close_listener(SlabHandle handle) noexcept;
   std::uint32_t send_limit(const Tcb& tcb) const noexcept;
+  void note_overdraft(Tcb& tcb, std::uint32_t added) noexcept;
   bool is_writable(const Tcb& tcb) const noexcept;
   ConnExtras& extras_of(Tcb& tcb) noexcept;
   TcpConnOptions& own_options(Tcb& tcb) noexcept;
@@ -307,6 +308,9 @@ class Tcp {
   static void note_duplicate(Tcb& tcb, const Segment& seg) noexcept;
   void tune_receive_buffer(Tcb& tcb) noexcept;
   std::uint32_t free_receive_space(const Tcb& tcb) const noexcept;
+  std::uint32_t overdraft(const Tcb& tcb) const noexcept {
+    return tcb.extras == Slab<ConnExtras>::nil ? 0 : extras_[tcb.extras].overdraft;
+  }
   std::uint16_t advertise(Tcb& tcb) noexcept;
   void consider_window_update(Tcb& tcb) noexcept;
 
@@ -326,6 +330,7 @@ class Tcp {
   struct RunHeader;
   std::uint32_t run_length(const Tcb& tcb, std::uint32_t budget, std::uint32_t limit) noexcept;
   std::uint32_t send_run(Tcb& tcb, std::uint32_t count) noexcept;
+  static void ask_for_cutting(Packet& packet, const RunHeader& header, const IpSend& send, std::uint16_t mss) noexcept;
   static void put_header(Packet& packet, const RunHeader& header, SeqNum sequence) noexcept;
   /// Whatever was sent carried the latest ACK.
   static void note_ack_sent(Tcb& tcb) noexcept {
@@ -335,6 +340,7 @@ class Tcp {
   }
   Output send_segment(Tcb& tcb, SeqNum seq, std::uint32_t length, bool fin) noexcept;
   Output send_empty(Tcb& tcb, SeqNum seq) noexcept;
+  static SeqNum ack_sequence(const Tcb& tcb) noexcept;
   Output send_syn(Tcb& tcb) noexcept;
   void stamp(const Tcb& tcb, TcpFields& fields) const noexcept;
   void add_sacks(Tcb& tcb, TcpFields& fields) noexcept;

@@ -114,6 +114,28 @@ TEST(SendBuffer, GrowsWithTheCongestionWindowToItsLimit) {
   EXPECT_LE(largest, 300u * 1024);
 }
 
+// What was within the limit when it was sent stays so when the congestion window falls: it is no echo that would have to be
+// paid for with the receive window. Two ends that fill each other's queues would both close their windows for ever.
+TEST(SendBuffer, ALimitThatFallsDoesNotCloseTheReceiveWindow) {
+  TcpOptions options = plain_tcp();
+  options.conn.send_buffer = 4096;
+  options.conn.send_buffer_max = 1 << 20;
+  options.conn.receive_buffer = 20'000;
+  options.initial_window_segments = 40;
+  Conversation c(options);
+  c.established({.mss = 1000});
+  const std::uint32_t taken = c.app.conn.send(pattern(1, 100'000)).accepted;
+  EXPECT_GT(taken, 4096u + 20'000u) << "twice the congestion window";
+  c.runs();
+  c.peer.waits(3_s);  // timeouts: the congestion window is one segment
+  c.peer.take();
+  EXPECT_GT(c.app.conn.unacknowledged(), 2u * c.app.conn.info().cwnd + 20'000u);
+  c.peer.sends(ACK, {.ack = 1, .len = 15'000});
+  EXPECT_GE(c.peer.expects_any().window, 20'000u - 15'000u);
+  c.peer.sends(ACK, {.ack = 1, .len = 5000});
+  EXPECT_GT(c.peer.expects_any().window, 15'000u);
+}
+
 // Over 100 ms and 1 Gbit/s a buffer of 64 KiB is the bottleneck: one that grows moves several times as much.
 TEST(Buffers, ALongFatPathIsFilled) {
   double seconds[2];

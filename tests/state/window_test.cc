@@ -67,6 +67,30 @@ TEST(ZeroWindow, Shld17DataBeyondAShrunkenWindowDoesNotEndTheConnection) {
   EXPECT_EQ(c.peer.rcv_nxt(), 3001);
 }
 
+// The probe's octet was not taken: an ACK behind it would lie outside the peer's window, and be answered instead of heard. Two
+// ends that have probed each other would never learn that a window opened.
+TEST(ZeroWindow, AcksStayInsideTheWindowThatAProbeWentBeyond) {
+  Conversation c;
+  established_with_window(c, 0);
+  c.sends("abc");
+  c.peer.expects_after(200_ms, ACK, {.seq = 1, .len = 1});
+  c.peer.sends(ACK, {.ack = 1, .window = 0, .len = 10});
+  c.peer.expects(ACK, {.seq = 1, .ack = 11, .len = 0});
+  c.peer.expects_nothing();
+}
+
+TEST(ZeroWindow, AnAckBehindOurFinIsBehindIt) {
+  Conversation c;
+  established_with_window(c, 3);
+  c.sends("abc");
+  c.peer.expects(ACK, {.len = 3});
+  c.app.conn.shutdown_send();
+  c.runs();
+  c.peer.expects(FIN | ACK, {.seq = 4});
+  c.peer.sends(ACK, {.ack = 1, .window = 3, .len = 10});
+  c.peer.expects(ACK, {.seq = 5, .ack = 11, .len = 0});
+}
+
 TEST(ZeroWindow, ProbeThatIsTakenMovesOn) {
   Conversation c;
   established_with_window(c, 0);
