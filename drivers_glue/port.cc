@@ -266,13 +266,22 @@ void Port::configure(std::uint16_t packet_room) {
   conf.intr_conf.rxq = rx_interrupts_ ? 1 : 0;
   std::uint64_t tx_wanted = RTE_ETH_TX_OFFLOAD_MULTI_SEGS;
   if (hardware)
-    tx_wanted |= RTE_ETH_TX_OFFLOAD_IPV4_CKSUM | RTE_ETH_TX_OFFLOAD_TCP_CKSUM | RTE_ETH_TX_OFFLOAD_UDP_CKSUM;
+    tx_wanted |= RTE_ETH_TX_OFFLOAD_IPV4_CKSUM | RTE_ETH_TX_OFFLOAD_TCP_CKSUM | RTE_ETH_TX_OFFLOAD_UDP_CKSUM |
+                 RTE_ETH_TX_OFFLOAD_TCP_TSO;
   conf.txmode.offloads = info_.tx_offload_capa & tx_wanted;
   rx_offloads_ = conf.rxmode.offloads;
   tx_offloads_ = conf.txmode.offloads;
+  // TSO takes what goes with it, and long chains: 64 KiB lie in 33 mbufs, or in more where the application sent less at once.
+  constexpr std::uint64_t for_cutting = RTE_ETH_TX_OFFLOAD_TCP_TSO | RTE_ETH_TX_OFFLOAD_TCP_CKSUM |
+                                        RTE_ETH_TX_OFFLOAD_IPV4_CKSUM | RTE_ETH_TX_OFFLOAD_MULTI_SEGS;
+  const std::uint16_t limit = info_.tx_desc_lim.nb_seg_max == 0 ? UINT16_MAX : info_.tx_desc_lim.nb_seg_max;
+  const auto mbufs_max = std::min<std::uint16_t>(limit, RTE_MBUF_MAX_NB_SEGS);
+  const bool can_cut = (tx_offloads_ & for_cutting) == for_cutting && mbufs_max >= 40;
   interface_.offloads = {.ipv4_checksum = (tx_offloads_ & RTE_ETH_TX_OFFLOAD_IPV4_CKSUM) != 0,
                          .tcp_checksum = (tx_offloads_ & RTE_ETH_TX_OFFLOAD_TCP_CKSUM) != 0,
                          .udp_checksum = (tx_offloads_ & RTE_ETH_TX_OFFLOAD_UDP_CKSUM) != 0,
+                         .tcp_segmentation = can_cut,
+                         .mbufs_max = mbufs_max,
                          .multi_segment = (tx_offloads_ & RTE_ETH_TX_OFFLOAD_MULTI_SEGS) != 0};
   check(rte_eth_dev_configure(id_, queues_, queues_, &conf), "configuring");
   const int mtu = rte_eth_dev_set_mtu(id_, config_.mtu);

@@ -78,6 +78,11 @@ std::optional<Error> Ip::config_error(const InterfaceConfig& config) const {
                  "MTU " + std::to_string(config.mtu) + " does not fit an mbuf of " +
                      std::to_string(pool_.room()) +
                      " octets, and the port cannot send chains: lower the MTU or use larger mbufs");
+  const TxOffloads& offloads = config.offloads;
+  if (offloads.tcp_segmentation &&
+      (!offloads.tcp_checksum || !offloads.ipv4_checksum || !offloads.multi_segment || offloads.mbufs_max < 40))
+    return error(ErrorCode::invalid_argument,
+                 "TCP segmentation needs the checksums of TCP and IPv4, chains, and at least 40 mbufs a packet");
   if (is_local(value))
     return error(ErrorCode::address_in_use, "address " + address.to_string() + " is already ours");
   if (const auto problem = v6_config_error(config)) return error(ErrorCode::invalid_argument, *problem);

@@ -15,7 +15,12 @@ struct TxOffloads {
   bool ipv4_checksum = false;
   bool tcp_checksum = false;
   bool udp_checksum = false;
+  /// TCP packets of up to 64 KiB with RTE_MBUF_F_TX_TCP_SEG, which the port cuts into segments of tso_segsz octets
+  /// (TSO). Needs the checksums and multi_segment too.
+  bool tcp_segmentation = false;
+  std::uint16_t mbufs_max = RTE_MBUF_MAX_NB_SEGS;  ///< of one packet that the port cuts
   bool multi_segment = true;  ///< false: chains are copied into one mbuf before they reach the port
+  bool operator==(const TxOffloads&) const noexcept = default;
 };
 
 namespace internal {

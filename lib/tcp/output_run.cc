@@ -1,5 +1,6 @@
 // Bulk: full segments of new data that leave together and differ only in their sequence numbers. Their headers are made
-// once, and so is what the connection remembers of them but the record of each.
+// once, and so is what the connection remembers of them but the record of each. A port that can (TSO) gets many of them as
+// one packet and cuts it.
 #include <algorithm>
 #include <cstring>
 
@@ -8,6 +9,13 @@
 #include "pollux/wire/ipv4.h"
 
 namespace pollux {
+namespace {
+
+constexpr std::uint32_t checksum_offset = 16;  // in TCP's header
+// Payload of a packet that the port cuts: with headers, what an IPv4 packet can be.
+constexpr std::uint32_t cut_octets_max = 65535 - 20 - TcpView::header_size_max;
+
+}  // namespace
 
 // What the segments of a run share.
 struct Tcp::RunHeader {
@@ -50,13 +58,21 @@ std::uint32_t Tcp::send_run(Tcb& tcb, std::uint32_t count) noexcept {
   SendSpace& snd = tcb.snd;
   const bool first = tcb.board.empty();
   std::uint32_t sent = 0;
-  for (; sent < count; ++sent) {
-    Packet packet = tcb.queue.segment(pool_, static_cast<std::uint32_t>(snd.nxt - snd.una), tcb.mss);
+  const TxOffloads& offloads = ip_.offloads(ip.interface);
+  const std::uint32_t at_once = offloads.tcp_segmentation ? std::max(1u, cut_octets_max / tcb.mss) : 1;
+  while (sent < count) {
+    const std::uint32_t segments = std::min(at_once, count - sent);
+    const std::uint32_t mbufs = segments == 1 ? SendQueue::pieces_max : offloads.mbufs_max - 1u;
+    Packet packet = tcb.queue.segment(pool_, static_cast<std::uint32_t>(snd.nxt - snd.una), segments * tcb.mss, mbufs);
     if (!packet) break;  // the ordinary way meets the same shortage, and says so
     put_header(packet, header, snd.nxt);
+    if (segments > 1) {
+      ask_for_cutting(packet, header, send, tcb.mss);
+      counters_.add(Counter::tcp_tso_packets);
+    }
     ip_.send_prepared(std::move(packet), ip);
-    POLLUX_CHECK(tcb.board.sent(sent_, snd.nxt, snd.nxt + tcb.mss, now_), "record of a sent segment");
-    snd.nxt += tcb.mss;
+    for (const std::uint32_t end = sent + segments; sent < end; ++sent, snd.nxt += tcb.mss)
+      POLLUX_CHECK(tcb.board.sent(sent_, snd.nxt, snd.nxt + tcb.mss, now_), "record of a sent segment");
   }
   if (sent == 0) return 0;
   const std::uint32_t octets = sent * tcb.mss;
@@ -71,9 +87,27 @@ std::uint32_t Tcp::send_run(Tcb& tcb, std::uint32_t count) noexcept {
   return sent;
 }
 
+// The port counts the length of each segment in by itself, so the pseudo-header's sum is without it; what IP's header says of
+// the length is the whole packet's.
+void Tcp::ask_for_cutting(Packet& packet, const RunHeader& header, const IpSend& send, std::uint16_t mss) noexcept {
+  constexpr std::uint32_t v4_length_offset = 2, v6_length_offset = 4;
+  std::uint8_t* const ip = packet.data() + EthernetFields::size;
+  std::uint8_t* const tcp = ip + header.ip.ip_size;
+  const auto ip_packet = static_cast<std::uint16_t>(packet.size() - EthernetFields::size);
+  if (send.destination.is_v4())
+    store_be16(ip + v4_length_offset, ip_packet);
+  else
+    store_be16(ip + v6_length_offset, static_cast<std::uint16_t>(ip_packet - header.ip.ip_size));
+  ChecksumSum pseudo;
+  pseudo.add_pseudo_header(send.source, send.destination, send.protocol, 0);
+  store_be16(tcp + checksum_offset, pseudo.folded());
+  rte_mbuf* const m = packet.mbuf();
+  m->ol_flags |= RTE_MBUF_F_TX_TCP_SEG;
+  m->tso_segsz = mss;
+}
+
 void Tcp::put_header(Packet& packet, const RunHeader& header, SeqNum sequence) noexcept {
   constexpr std::uint32_t sequence_offset = 4;
-  constexpr std::uint32_t checksum_offset = 16;
   const std::uint32_t size = header.ip.size() + header.tcp_size;
   const std::uint32_t length = packet.size();
   std::uint8_t* const at = packet.push_front(size);

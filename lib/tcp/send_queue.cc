@@ -116,15 +116,15 @@ SendQueue::Place SendQueue::locate(std::uint32_t position) const noexcept {
   return place;
 }
 
-std::uint32_t SendQueue::piece_count(Place from, std::uint32_t length) noexcept {
+std::uint32_t SendQueue::piece_count(Place from, std::uint32_t length, std::uint32_t most) noexcept {
   std::uint32_t seen = from.mbuf->data_len - from.offset;
   std::uint32_t pieces = 1;
-  for (const rte_mbuf* m = from.mbuf->next; seen < length && pieces <= pieces_max; m = m->next, ++pieces)
+  for (const rte_mbuf* m = from.mbuf->next; seen < length && pieces <= most; m = m->next, ++pieces)
     seen += m->data_len;
   return pieces;
 }
 
-Packet SendQueue::segment(PacketPool& pool, std::uint32_t position, std::uint32_t length) noexcept {
+Packet SendQueue::segment(PacketPool& pool, std::uint32_t position, std::uint32_t length, std::uint32_t pieces) noexcept {
   POLLUX_DCHECK(position + length <= size_ && length > 0);
   Packet packet = pool.alloc();
   if (!packet) return packet;
@@ -137,7 +137,7 @@ Packet SendQueue::segment(PacketPool& pool, std::uint32_t position, std::uint32_
     return packet;
   }
 
-  const bool copy = length <= copy_max || piece_count(place, length) > pieces_max;
+  const bool copy = length <= copy_max || piece_count(place, length, pieces) > pieces;
   for (std::uint32_t done = 0; done < length;) {
     const std::uint32_t n = std::min<std::uint32_t>(place.mbuf->data_len - place.offset, length - done);
     if (copy) {

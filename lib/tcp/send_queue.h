@@ -18,7 +18,7 @@ class SendQueue {
   /// Payloads up to this size are copied behind the headers: one mbuf instead of two, and cheaper than the
   /// reference's own header up to a few cache lines.
   static constexpr std::uint32_t copy_max = 256;
-  /// A segment refers to at most this many pieces; one made of more is copied together.
+  /// A segment refers to at most this many pieces unless the caller says more; one made of more is copied together.
   static constexpr std::uint32_t pieces_max = 8;
 
   SendQueue() noexcept = default;
@@ -36,7 +36,8 @@ class SendQueue {
   void acknowledge(std::uint32_t n) noexcept;
   /// A packet that holds octets [position, position + length), with room for headers in front. Null when the pool
   /// is exhausted. Sequential positions cost O(1); position 0 too.
-  Packet segment(PacketPool& pool, std::uint32_t position, std::uint32_t length) noexcept;
+  Packet segment(PacketPool& pool, std::uint32_t position, std::uint32_t length,
+                 std::uint32_t pieces = pieces_max) noexcept;
   void clear() noexcept;
 
  private:
@@ -46,8 +47,8 @@ class SendQueue {
     std::uint32_t position = 0;  // of that octet within the queue
   };
   Place locate(std::uint32_t position) const noexcept;
-  /// Mbufs that `length` octets from `from` lie in; stops counting above pieces_max.
-  static std::uint32_t piece_count(Place from, std::uint32_t length) noexcept;
+  /// Mbufs that `length` octets from `from` lie in; stops counting above `most`.
+  static std::uint32_t piece_count(Place from, std::uint32_t length, std::uint32_t most) noexcept;
   bool tail_takes(std::uint32_t n) const noexcept;
 
   rte_mbuf* head_ = nullptr;

@@ -91,6 +91,44 @@ TEST(Bulk, UrgentDataIsMarkedInEverySegmentBeforeIt) {
   for (int i = 0; i < 3; ++i) c.peer.expects(ACK | URG, {.len = mss});
 }
 
+TEST(Bulk, APortThatCutsGetsSegmentsTogether) {
+  const TxOffloads tso{.ipv4_checksum = true, .tcp_checksum = true, .udp_checksum = true, .tcp_segmentation = true};
+  TcpOptions options = plain_tcp();
+  options.initial_window_segments = 100;
+  Conversation c(options, {.offloads = tso});
+  c.established({.mss = mss});
+  std::string text;
+  for (int i = 0; i < 13; ++i) text += std::string(mss, static_cast<char>('a' + i));
+  c.sends(text);
+  for (int i = 0; i < 13; ++i)
+    c.peer.expects(ACK, {.seq = 1 + i * std::int64_t{mss}, .data = std::string(mss, static_cast<char>('a' + i)), .push = i == 12});
+  EXPECT_EQ(c.count(Counter::tcp_tso_packets), 1u);
+  EXPECT_EQ(c.count(Counter::tcp_out_segs), 1u + 13u) << "the SYN-ACK, and each segment";
+}
+
+// Many small pieces make a longer chain than the port takes: they are copied together.
+TEST(Bulk, APortThatCutsGetsNoLongerChainsThanItTakes) {
+  const TxOffloads tso{.ipv4_checksum = true, .tcp_checksum = true, .udp_checksum = true, .tcp_segmentation = true,
+                       .mbufs_max = 40};
+  TcpOptions options = plain_tcp();
+  options.initial_window_segments = 100;
+  Conversation c(options, {.offloads = tso});
+  c.established({.mss = mss});
+  std::string text;
+  for (int i = 0; i < 50; ++i) {  // Bytes of their own, too long to be copied behind the ones before
+    const std::string piece(260, static_cast<char>('a' + i % 26));
+    PacketPool pool = c.host.pool().pool();
+    EXPECT_EQ(c.app.conn.send(Bytes::copy_of(pool, {reinterpret_cast<const std::uint8_t*>(piece.data()), piece.size()})).status,
+              SendStatus::ok);
+    text += piece;
+  }
+  c.runs();
+  std::string got;
+  for (const auto& arrival : c.peer.take()) got.append(arrival.segment.payload.begin(), arrival.segment.payload.end());
+  EXPECT_EQ(got, text);
+  EXPECT_GT(c.count(Counter::tcp_tso_packets), 0u);
+}
+
 // RFC 5681 4.1 looks at the time since data was sent.
 TEST(Bulk, IsTheLatestThatWasSent) {
   Conversation c;

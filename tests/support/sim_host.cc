@@ -111,12 +111,17 @@ Frame SimHost::finish_frame(const rte_mbuf& packet) const {
   const std::size_t transport = ip + packet.l3_len;
   if (l4 != 0) {
     const std::size_t field = transport + (l4 == RTE_MBUF_F_TX_UDP_CKSUM ? 6u : 16u);
-    store(field, 0);
-    const auto length = static_cast<std::uint32_t>(frame.size() - transport);
+    const bool cut = (asked & RTE_MBUF_F_TX_TCP_SEG) != 0;
     const bool v6 = (asked & RTE_MBUF_F_TX_IPV6) != 0;
     if (v6 == ((asked & RTE_MBUF_F_TX_IPV4) != 0)) world_.fail(name() + ": a checksum of no or both IP versions");
-    std::uint32_t sum = v6 ? checksum_add(view.subspan(ip + 8, 32)) + frame[ip + 6] + length
-                           : checksum_add(view.subspan(ip + 12, 8)) + frame[ip + 9] + length;
+    // What the stack has to leave in the field: the pseudo-header's sum, without the length when the port cuts.
+    const auto length = static_cast<std::uint32_t>(frame.size() - transport);
+    std::uint32_t sum = v6 ? checksum_add(view.subspan(ip + 8, 32)) + frame[ip + 6]
+                           : checksum_add(view.subspan(ip + 12, 8)) + frame[ip + 9];
+    const std::uint32_t left = std::uint32_t{frame[field]} << 8 | frame[field + 1];
+    if (left != (~checksum_of(sum + (cut ? 0 : length)) & 0xffffu)) world_.fail(name() + ": wrong sum of the pseudo-header");
+    store(field, 0);
+    sum += length;
     sum = checksum_add(view.subspan(transport), sum);
     store(field, checksum_of(sum));
   }
@@ -127,18 +132,66 @@ Frame SimHost::finish_frame(const rte_mbuf& packet) const {
   return frame;
 }
 
+// TSO as a card does it: each segment has the headers with a length, a number and checksums of its own; PSH and FIN are the
+// last one's.
+std::vector<Frame> SimHost::cut(const rte_mbuf& packet) const {
+  const Frame whole = finish_frame(packet);
+  const std::size_t ip = packet.l2_len;
+  const std::size_t tcp = ip + packet.l3_len;
+  const std::size_t headers = tcp + packet.l4_len;
+  const bool v6 = (packet.ol_flags & RTE_MBUF_F_TX_IPV6) != 0;
+  if (!options_.offloads.tcp_segmentation || packet.tso_segsz == 0 || packet.nb_segs > options_.offloads.mbufs_max ||
+      whole.size() - ip > 65535 || (whole[tcp + 12] >> 4) * 4u != packet.l4_len)
+    world_.fail(name() + ": asked the port for a cut that it does not make");
+  std::vector<Frame> frames;
+  for (std::size_t at = headers; at < whole.size(); at += packet.tso_segsz) {
+    const std::size_t end = std::min<std::size_t>(whole.size(), at + packet.tso_segsz);
+    Frame frame(whole.begin(), whole.begin() + static_cast<std::ptrdiff_t>(headers));
+    frame.insert(frame.end(), whole.begin() + static_cast<std::ptrdiff_t>(at), whole.begin() + static_cast<std::ptrdiff_t>(end));
+    const auto put = [&](std::size_t field, std::size_t value) {
+      frame[field] = static_cast<std::uint8_t>(value >> 8);
+      frame[field + 1] = static_cast<std::uint8_t>(value);
+    };
+    const FrameView view(frame);
+    const std::size_t length = frame.size() - tcp;
+    put(ip + (v6 ? 4 : 2), v6 ? length : length + packet.l3_len);
+    if (!v6) {
+      put(ip + 10, 0);
+      put(ip + 10, checksum_of(checksum_add(view.subspan(ip, packet.l3_len))));
+    }
+    const std::uint32_t sequence = (std::uint32_t{whole[tcp + 4]} << 24 | std::uint32_t{whole[tcp + 5]} << 16 |
+                                    std::uint32_t{whole[tcp + 6]} << 8 | whole[tcp + 7]) + static_cast<std::uint32_t>(at - headers);
+    put(tcp + 4, sequence >> 16);
+    put(tcp + 6, sequence & 0xffff);
+    if (end != whole.size()) frame[tcp + 13] &= static_cast<std::uint8_t>(~(TcpFlags::psh | TcpFlags::fin));
+    put(tcp + 16, 0);
+    const auto octets = static_cast<std::uint32_t>(length);
+    const std::uint32_t pseudo = v6 ? checksum_add(view.subspan(ip + 8, 32)) + frame[ip + 6] + octets
+                                    : checksum_add(view.subspan(ip + 12, 8)) + frame[ip + 9] + octets;
+    put(tcp + 16, checksum_of(checksum_add(view.subspan(tcp), pseudo)));
+    frames.push_back(std::move(frame));
+  }
+  return frames;
+}
+
 bool SimHost::give_output() {
   TxBatch& batch = stack_->tx(0);
   const auto pending = batch.pending();
   const auto limit = static_cast<std::uint32_t>(pending.size());
   const std::uint32_t taken = options_.tx_ring == 0 ? limit : std::min(options_.tx_ring, limit);
   for (std::uint32_t i = 0; i < taken; ++i) {
-    Frame frame = finish_frame(*pending[i]);
+    std::vector<Frame> frames;
+    if ((pending[i]->ol_flags & RTE_MBUF_F_TX_TCP_SEG) != 0)
+      frames = cut(*pending[i]);
+    else
+      frames.push_back(finish_frame(*pending[i]));
     rte_pktmbuf_free(pending[i]);
-    world_.trace().add(world_.now(), name(), "out", frame);
-    if (const std::string problem = monitor_.sent(decode(frame), lost_output(counters())); !problem.empty())
-      world_.fail(name() + ": " + problem + "\n  in " + describe(frame));
-    if (output_) output_(std::move(frame));
+    for (Frame& frame : frames) {
+      world_.trace().add(world_.now(), name(), "out", frame);
+      if (const std::string problem = monitor_.sent(decode(frame), lost_output(counters())); !problem.empty())
+        world_.fail(name() + ": " + problem + "\n  in " + describe(frame));
+      if (output_) output_(std::move(frame));
+    }
   }
   batch.consume(taken);
   if (taken < limit) not_before_ = std::max(not_before_, world_.now() + Duration::from_us(5));

@@ -68,6 +68,7 @@ class SimHost {
   void take_input(TimePoint now);
   bool give_output();
   Frame finish_frame(const rte_mbuf& packet) const;
+  std::vector<Frame> cut(const rte_mbuf& packet) const;
   void watch_progress(bool progress, TimePoint now);
 
   static constexpr std::uint32_t turns_without_progress_max = 1000;

@@ -10,7 +10,7 @@
 namespace pollux::test {
 
 World::World(std::uint64_t seed, TimePoint start)
-    : seed_(seed), now_(start), rng_(seed), ipv6_(std::getenv("POLLUX_IPV6") != nullptr) {}
+    : seed_(seed), now_(start), rng_(seed), ipv6_(std::getenv("POLLUX_IPV6") != nullptr), tso_(std::getenv("POLLUX_TSO") != nullptr) {}
 
 World::~World() {
   if (!::testing::Test::HasFailure()) return;
@@ -23,6 +23,8 @@ SimHost& World::add_port(HostOptions options) {
   if (options.name.empty()) options.name = "h" + std::to_string(number);
   if (options.address.length == 0)
     options.address = {IpAddress::v4(10, 0, 0, static_cast<std::uint8_t>(number)), 24};
+  if (tso_ && options.offloads == TxOffloads{})
+    options.offloads = {.ipv4_checksum = true, .tcp_checksum = true, .udp_checksum = true, .tcp_segmentation = true};
   if (ipv6_ && options.v6_address.length == 0) {
     options.v6_address = {IpAddress::v6(0xfd00, 0, 0, 0, 0, 0, 0, static_cast<std::uint16_t>(number)), 64};
     options.stack.ip.dad_solicitations = 0;  // used at once, as an IPv4 address is

@@ -34,6 +34,8 @@ class World {
   /// switched on by POLLUX_IPV6=1 in the environment.
   void use_ipv6() noexcept { ipv6_ = true; }
 
+  // POLLUX_TSO=1 in the environment: hosts whose ports would do nothing make checksums and cut packets (TSO).
+
   /// A host on the switch; `up` is its cable towards the switch, `down` the way back.
   SimHost& add_host(HostOptions options = {}, LinkOptions up = {}, LinkOptions down = {});
   SimHost& host(std::size_t index) noexcept { return *ports_[index]->host; }
@@ -101,6 +103,7 @@ class World {
   std::uint64_t event_limit_ = 50'000'000;
   bool failed_ = false;
   bool ipv6_ = false;
+  bool tso_ = false;
 };
 
 /// The seeds to run: POLLUX_SEED=S gives just S, POLLUX_SEEDS=N gives 1..N, otherwise 1..default_count.
