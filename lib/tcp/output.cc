@@ -63,11 +63,13 @@ void Tcp::check_pool() noexcept {
   pool_starved_ = available < pool_.size() / 32;
 }
 
-// Where an ACK stands. Behind all that was sent, but not beyond the peer's window, where a FIN or a probe may lie: the peer would
-// take no notice of it, and might wait for what it acknowledges before its window opens.
+// RFC 9293 3.10.7.4: the peer processes a segment only if it begins in its window. What we sent beyond (a probe, or before the
+// window shrank) must not push our ACKs out of it: two ends that have done so would answer each other for ever.
+// A FIN may lie one beyond, and is taken all the same.
 static SeqNum ack_sequence(const Tcb& tcb) noexcept {
-  const SeqNum edge = tcb.snd.una + tcb.snd.wnd;
-  return tcb.snd.max.after(edge) ? edge : tcb.snd.max;
+  const SendSpace& snd = tcb.snd;
+  const bool fin_sent = snd.max == snd.una + tcb.queue.size() + 1u;
+  return seq_min(snd.max, snd.una + snd.wnd + (fin_sent ? 1u : 0u));
 }
 
 // What few connections have to say in front of everything else.
@@ -100,15 +102,6 @@ Tcp::Output Tcp::output(Tcb& tcb) noexcept {
     set_deadline(tcb, tcb.ack_deadline, now_ + options_.delayed_ack_max);
   }
   return result;
-}
-
-// RFC 9293 3.10.7.4: the peer processes a segment only if it begins in its window. What we sent beyond (a probe, or before the
-// window shrank) must not push our ACKs out of it: two ends that have done so would answer each other for ever.
-// A FIN may lie one beyond, and is taken all the same.
-SeqNum Tcp::ack_sequence(const Tcb& tcb) noexcept {
-  const SendSpace& snd = tcb.snd;
-  const bool fin_sent = snd.max == snd.una + tcb.queue.size() + 1u;
-  return seq_min(snd.max, snd.una + snd.wnd + (fin_sent ? 1u : 0u));
 }
 
 // What is due whatever the windows say: the lost segment, a probe of a closed window, a keepalive.

@@ -340,7 +340,6 @@ class Tcp {
   }
   Output send_segment(Tcb& tcb, SeqNum seq, std::uint32_t length, bool fin) noexcept;
   Output send_empty(Tcb& tcb, SeqNum seq) noexcept;
-  static SeqNum ack_sequence(const Tcb& tcb) noexcept;
   Output send_syn(Tcb& tcb) noexcept;
   void stamp(const Tcb& tcb, TcpFields& fields) const noexcept;
   void add_sacks(Tcb& tcb, TcpFields& fields) noexcept;

@@ -212,9 +212,13 @@ def test_tcp_echo():
 
 
 def test_a_file_by_http():
+    """Bulk, whose segments the card cuts (TSO)."""
     size = 500_000
+    before = server.counters()
     peer("curl", "-sS", "-m", "60", "-o", "/tmp/file", f"http://{STACK}/{size}", timeout=90)
     assert pathlib.Path("/tmp/file").stat().st_size == size
+    after = server.counters()
+    assert after["PxTcpTsoPackets"] > before.get("PxTcpTsoPackets", 0), after
 
 
 def test_a_hundred_flows_over_all_queues():
