@@ -63,14 +63,9 @@ void Tcp::check_pool() noexcept {
   pool_starved_ = available < pool_.size() / 32;
 }
 
-// RFC 9293 3.10.7.4: the peer processes a segment only if it begins in its window. What we sent beyond (a probe, or before the
-// window shrank) must not push our ACKs out of it: two ends that have done so would answer each other for ever.
-// A FIN may lie one beyond, and is taken all the same.
-static SeqNum ack_sequence(const Tcb& tcb) noexcept {
-  const SendSpace& snd = tcb.snd;
-  const bool fin_sent = snd.max == snd.una + tcb.queue.size() + 1u;
-  return seq_min(snd.max, snd.una + snd.wnd + (fin_sent ? 1u : 0u));
-}
+// RFC 9293 3.10.7.4: the peer processes a segment only if it begins in its window. What we sent beyond (a probe, a FIN, or data
+// before the window shrank) must not push our ACKs out of it: two ends that have done so would answer each other for ever.
+static SeqNum ack_sequence(const Tcb& tcb) noexcept { return seq_min(tcb.snd.max, tcb.snd.una + tcb.snd.wnd); }
 
 // What few connections have to say in front of everything else.
 Tcp::Output Tcp::output_first(Tcb& tcb) noexcept {

@@ -79,18 +79,6 @@ TEST(ZeroWindow, AcksStayInsideTheWindowThatAProbeWentBeyond) {
   c.peer.expects_nothing();
 }
 
-TEST(ZeroWindow, AnAckBehindOurFinIsBehindIt) {
-  Conversation c;
-  established_with_window(c, 3);
-  c.sends("abc");
-  c.peer.expects(ACK, {.len = 3});
-  c.app.conn.shutdown_send();
-  c.runs();
-  c.peer.expects(FIN | ACK, {.seq = 4});
-  c.peer.sends(ACK, {.ack = 1, .window = 3, .len = 10});
-  c.peer.expects(ACK, {.seq = 5, .ack = 11, .len = 0});
-}
-
 TEST(ZeroWindow, ProbeThatIsTakenMovesOn) {
   Conversation c;
   established_with_window(c, 0);
