@@ -66,7 +66,8 @@ class Loader {
     }
   }
   [[noreturn]] void fail(int line, const std::string& key, const std::string& text) const {
-    throw ConfigError(fmt::format("{}:{}: {}: {}", path_, line, key, text));
+    throw ConfigError(path_.empty() ? fmt::format("{}: {}", key, text)
+                                    : fmt::format("{}:{}: {}: {}", path_, line, key, text));
   }
 
  private:
@@ -140,10 +141,11 @@ class Loader {
   std::map<std::string, int> lines_;  // of every key the file has
 };
 
-Config load(const std::string& path, const Section* app) {
-  YamlValue root = read_yaml_file(path);
+}  // namespace
+
+Config load_config(const std::string& name, YamlValue root, const Section* app) {
   Config config;
-  Loader loader(path);
+  Loader loader(name);
   Section section = config_section(config);
   if (app != nullptr) {
     section.section("app", *app, "The program's own settings");
@@ -155,13 +157,11 @@ Config load(const std::string& path, const Section* app) {
   return config;
 }
 
-}  // namespace
-
 Config load_config(const std::string& path) {
-  return load(path, nullptr);
+  return load_config(path, read_yaml_file(path), nullptr);
 }
 Config load_config(const std::string& path, const Section& app) {
-  return load(path, &app);
+  return load_config(path, read_yaml_file(path), &app);
 }
 
 }  // namespace pollux

@@ -20,6 +20,10 @@ Config load_config(const std::string& path);
 /// The same; `app` describes and receives the map `app`, where unknown keys are mistakes too.
 Config load_config(const std::string& path, const Section& app);
 
+/// The same from a tree that was read already; `app` null: its map is not looked into. Messages begin with `name` and a
+/// line, or, when it is empty, with the key.
+Config load_config(const std::string& name, YamlValue root, const Section* app);
+
 /// Every key with its description and present value: a file that loads to these values again.
 std::string to_yaml(Section section);
 /// The same for a whole file; `app` may be empty.

@@ -17,9 +17,10 @@ Section port_section(PortConfig& port) {
   s.text("device", port.device, "a PCI address like 0000:01:00.0 or a virtual device like net_tap0,iface=px0",
          "The port: a PCI address, or a virtual device as DPDK's --vdev takes it")
       .required = true;
-  s.prefixes("addresses", port.addresses, "Our addresses with their subnet's length: one of IPv4, and up to 7 of IPv6. With IPv6 the port also has "
-             "the link-local address of its MAC")
-      .required = true;
+  ConfigKey& addresses =
+      s.prefixes("addresses", port.addresses, "Our addresses with their subnet's length: one of IPv4, and up to 7 of IPv6. With IPv6 the port also has "
+             "the link-local address of its MAC");
+  addresses.required = addresses.live = true;
   s.integer("mtu", port.mtu, 576, 9000, "Octets of the largest IP packet");
   s.integer("rx_ring", port.rx_ring, 1, 32768,
             "Receive descriptors per core; adjusted to the driver's limits");
@@ -97,6 +98,8 @@ Section ip_section(IpOptions& ip) {
             "Fragments kept of one source; then its oldest datagram is given up");
   s.duration("reassembly_timeout", ip.reassembly_timeout, 100_ms, 120_s,
              "How long a datagram waits for its missing fragments (RFC 1122 3.3.2, RFC 8200 4.5)");
+  s.mark_live_except({"neighbors_max", "neighbor_queue_max", "reassembly_datagrams_max", "reassembly_fragments_max",
+                      "reassembly_source_max", "reassembly_timeout"});
   return s;
 }
 
@@ -210,6 +213,8 @@ Section tcp_section(TcpOptions& tcp) {
     return fmt::format("expected rto_min, {}, to rto_max, {}, found {}", format_duration(tcp.rto_min),
                        format_duration(tcp.rto_max), format_duration(tcp.rto_initial));
   });
+  s.mark_live_except({"connections_max", "time_wait_max", "listeners_max", "fast_open_key_lifetime", "out_of_order_total_max",
+                      "outstanding_segments_max", "ephemeral_port_first", "ephemeral_port_last"});
   return s;
 }
 
@@ -242,9 +247,11 @@ Section config_section(Config& config) {
   Section s;
   s.sections("ports", config.ports, port_section, "The network ports").required = true;
   s.sections("routes", config.routes, route_section,
-             "Routes through gateways; a port's own subnet needs none");
+             "Routes through gateways; a port's own subnet needs none")
+      .live = true;
   s.sections("neighbors", config.neighbors, neighbor_section,
-             "Neighbours that are never asked for their MAC address, nor believed when they tell another");
+             "Neighbours that are never asked for their MAC address, nor believed when they tell another")
+      .live = true;
   s.integers("cores", config.cores, 1023,
              "CPUs that poll, one stack each; empty: the last CPU of the process");
   s.boolean("share_cpus", config.share_cpus, "Let cores name a CPU more than once: slow, for tests");
@@ -257,19 +264,23 @@ Section config_section(Config& config) {
        {"adaptive", IdlePolicy::adaptive},
        {"sleep", IdlePolicy::sleep}},
       "Between polls that find nothing: spin; pause the CPU for a moment; adaptive: spin, then pause, then wait for a "
-      "packet, a timer or a message; sleep: pause, then sleep for idle_sleep_us_max");
-  s.integer("idle_polls", config.idle_polls, 1, 1'000'000'000, "Empty polls before the first sleep");
+      "packet, a timer or a message; sleep: pause, then sleep for idle_sleep_us_max")
+      .live = true;
+  s.integer("idle_polls", config.idle_polls, 1, 1'000'000'000, "Empty polls before the first sleep").live = true;
   s.integer("idle_sleep_us_max", config.idle_sleep_us_max, 1, 100'000,
             "Microseconds of the longest sleep that a packet does not end, the driver having no receive interrupts: added "
-            "latency");
+            "latency")
+      .live = true;
   s.duration("drain_timeout", config.drain_timeout, 0_s, day,
-             "On SIGTERM and SIGINT, time for open connections to finish before they are reset");
+             "On SIGTERM and SIGINT, time for open connections to finish before they are reset")
+      .live = true;
   s.section("ip", ip_section(config.ip), "IP, ARP, neighbour discovery and ICMP");
   s.section("tcp", tcp_section(config.tcp), "TCP");
   s.section("udp", udp_section(config.udp), "UDP");
   s.section("telemetry", telemetry_section(config.telemetry), "What operators see while it runs");
   s.text("log_level", config.log_level, "one of error | warning | info | debug",
-         "What is worth a line on standard error");
+         "What is worth a line on standard error")
+      .live = true;
   return s;
 }
 

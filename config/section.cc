@@ -2,6 +2,7 @@
 
 #include <fmt/core.h>
 
+#include <algorithm>
 #include <array>
 #include <charconv>
 
@@ -70,6 +71,10 @@ std::optional<std::uint64_t> parse_size(std::string_view text) noexcept {
 
 std::string format_size(std::uint64_t octets) {
   return octets == 0 ? "0" : format_with_unit(static_cast<std::int64_t>(octets), size_units);
+}
+
+void Section::mark_live_except(std::initializer_list<std::string_view> fixed) {
+  for (ConfigKey& key : keys_) key.live = std::find(fixed.begin(), fixed.end(), key.name) == fixed.end();
 }
 
 ConfigKey& Section::add(std::string name, std::string doc, ConfigKey::Kind kind) {

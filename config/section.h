@@ -6,6 +6,7 @@
 #include <concepts>
 #include <cstdint>
 #include <functional>
+#include <initializer_list>
 #include <limits>
 #include <memory>
 #include <optional>
@@ -36,6 +37,7 @@ struct ConfigKey {
   std::string doc;
   Kind kind = Kind::scalar;
   bool required = false;
+  bool live = false;  ///< may change while the program runs (live_config_file.h); of a map or a list: all that is in it
   ScalarType scalar;                          ///< Kind::scalar
   std::string expected_item;                  ///< Kind::scalars: completes "expected ..." for one item
   std::function<ScalarType()> append_scalar;  ///< Kind::scalars: a new last item
@@ -114,6 +116,9 @@ class Section {
   void rule(std::string key, std::function<std::optional<std::string>()> problem) {
     rules_.push_back({std::move(key), std::move(problem)});
   }
+
+  /// Every key may change while the program runs, except these.
+  void mark_live_except(std::initializer_list<std::string_view> fixed);
 
   const std::vector<ConfigKey>& keys() const noexcept { return keys_; }
   const std::vector<ConfigRule>& rules() const noexcept { return rules_; }

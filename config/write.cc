@@ -51,6 +51,7 @@ std::string comment_of(const ConfigKey& key) {
     text += fmt::format(" Expected: {}{}.", key.kind == ConfigKey::Kind::scalars ? "a list, each item " : "",
                         expected);
   if (key.required) text += " Required.";
+  if (key.live) text += " Live.";
   return text;
 }
 

@@ -61,7 +61,10 @@ std::string read_text(const std::string& path) {
 }  // namespace
 
 YamlValue read_yaml_file(const std::string& path) {
-  const std::string text = read_text(path);
+  return read_yaml_text(path, read_text(path));
+}
+
+YamlValue read_yaml_text(const std::string& path, const std::string& text) {
   try {
     const auto documents = YAML::LoadAll(text);
     if (documents.empty()) return {.line = 1};

@@ -31,5 +31,7 @@ struct YamlEntry {
 
 /// Reads `path`, which must hold one YAML document. Throws ConfigError when it cannot be read or is not YAML.
 YamlValue read_yaml_file(const std::string& path);
+/// The same for a text; messages call it `name`.
+YamlValue read_yaml_text(const std::string& name, const std::string& text);
 
 }  // namespace pollux

@@ -21,16 +21,8 @@ struct PortConfig {
   bool router_advertisements = false;  ///< see InterfaceConfig
 };
 
-struct RouteConfig {
-  IpPrefix prefix;
-  IpAddress gateway;
-};
-
-/// Who sits behind an address, where nobody shall be asked.
-struct NeighborConfig {
-  IpAddress address;
-  MacAddress mac;
-};
+using RouteConfig = StaticRoute;
+using NeighborConfig = StaticNeighbor;
 
 struct PoolConfig {
   std::uint32_t packets = 65535;     ///< data mbufs per core

@@ -22,7 +22,7 @@ namespace {
 sigset_t handled_signals() noexcept {
   sigset_t set;
   sigemptyset(&set);
-  for (const int signal : {SIGINT, SIGTERM, SIGUSR1}) sigaddset(&set, signal);
+  for (const int signal : {SIGINT, SIGTERM, SIGUSR1, SIGHUP}) sigaddset(&set, signal);
   return set;
 }
 
@@ -108,7 +108,9 @@ ControlEvents::Kind ControlEvents::wait() {
     }
     signalfd_siginfo info;
     if ((fds[0].revents & POLLIN) != 0 && read(signal_fd_, &info, sizeof info) == sizeof info)
-      return info.ssi_signo == SIGUSR1 ? Kind::print : Kind::terminate;
+      return info.ssi_signo == SIGUSR1  ? Kind::print
+             : info.ssi_signo == SIGHUP ? Kind::reload
+                                        : Kind::terminate;
     std::uint64_t count = 0;
     if ((fds[1].revents & POLLIN) != 0 && read(wake_fd_, &count, sizeof count) == sizeof count)
       return Kind::wake;

@@ -89,7 +89,7 @@ class PollingSignals {
 /// What the control thread waits for. Needs ControlSignals first.
 class ControlEvents {
  public:
-  enum class Kind : std::uint8_t { terminate, print, wake, watched };
+  enum class Kind : std::uint8_t { terminate, print, reload, wake, watched };
 
   ControlEvents();  ///< Throws std::runtime_error.
   ~ControlEvents();
@@ -98,7 +98,7 @@ class ControlEvents {
 
   /// From now on wait() returns Kind::watched while `fd` is readable; -1: no longer.
   void watch(int fd) noexcept { watched_fd_ = fd; }
-  /// Waits for SIGINT or SIGTERM (terminate), SIGUSR1 (print), or wake().
+  /// Waits for SIGINT or SIGTERM (terminate), SIGUSR1 (print), SIGHUP (reload), or wake().
   Kind wait();
   /// Makes wait() return Kind::wake. From any thread or signal handler.
   void wake() noexcept;

@@ -141,6 +141,11 @@ class CoreLoop {
   }
 
   const LoopCounters& counters() const noexcept { return counters_; }
+  /// Another way to wait, from now on.
+  void set_idle(const IdleOptions& idle) noexcept {
+    idle_ = idle;
+    next_sleep_ = sleep_first;
+  }
   /// From now on input passes through `tap`; nullptr: straight to the stack again.
   void set_tap(InputTap* tap) noexcept { tap_ = tap; }
   std::span<const Port> ports() const noexcept { return ports_; }

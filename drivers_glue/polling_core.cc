@@ -127,15 +127,16 @@ void PollingCore::help_others() noexcept {
 void PollingCore::set_up() {
   std::vector<SteeredPort> ports;
   waiter_ = std::make_unique<Waiter>(*plan_.doorbell);
-  plan_.idle.woken = plan_.idle.policy == IdlePolicy::adaptive;
+  packets_end_sleeps_ = plan_.idle.policy == IdlePolicy::adaptive;
   for (const auto& [queue, handover] : plan_.ports) {
     if (plan_.idle.policy == IdlePolicy::adaptive && queue && !waiter_->watch(queue->port(), queue->queue()))
-      plan_.idle.woken = false;
+      packets_end_sleeps_ = false;
     if (handover == nullptr)
       ports.emplace_back(*queue);
     else
       ports.emplace_back(queue, *handover, plan_.index, pool_);
   }
+  plan_.idle.woken = packets_end_sleeps_;
   loop_ = std::make_unique<CoreLoop<SteeredPort>>(*stack_, std::move(ports), plan_.idle);
   for (const auto& setup : callbacks_->setup) setup(*stack_);
   const TimePoint now = clock_.now();
@@ -192,6 +193,18 @@ void PollingCore::drain(Duration timeout) noexcept {
   if (!draining_) stack_->start_drain();
   draining_ = true;
   drain_deadline_ = std::min(drain_deadline_, clock_.now() + timeout);
+}
+
+void PollingCore::change(const IpPlan& plan, const Config& config, const std::vector<ChangeCallbacks>& callbacks) {
+  IpPlan own = plan;
+  for (std::size_t i = 0; i < plan_.interfaces.size(); ++i)
+    own.settings.interfaces[i].primary = plan_.interfaces[i].primary;
+  stack_->ip().change(own, clock_.now());
+  stack_->tcp().change(config.tcp);
+  if (loop_ != nullptr)
+    loop_->set_idle({config.idle, config.idle_polls, Duration::from_us(config.idle_sleep_us_max),
+                     config.idle == IdlePolicy::adaptive && packets_end_sleeps_});
+  for (const auto& callback : callbacks) callback.finish(*stack_, true);
 }
 
 void PollingCore::reset_connections() noexcept {

@@ -13,6 +13,7 @@
 #include "pollux/drivers_glue/control.h"
 #include "pollux/drivers_glue/core_clock.h"
 #include "pollux/drivers_glue/core_loop.h"
+#include "pollux/drivers_glue/live_config.h"
 #include "pollux/drivers_glue/pools.h"
 #include "pollux/drivers_glue/port.h"
 #include "pollux/drivers_glue/telemetry_drops.h"
@@ -88,6 +89,8 @@ class PollingCore {
   /// Core: no new connections; stop when none is left, or at `timeout` from now with the rest reset. A later
   /// call only ever makes the deadline earlier.
   void drain(Duration timeout) noexcept;
+  /// Core: takes over what was prepared on every core (apply_change).
+  void change(const IpPlan& plan, const Config& config, const std::vector<ChangeCallbacks>& callbacks);
   /// Core: a copy of the counters.
   CoreSnapshot snapshot() const noexcept;
   /// Core: leave run() once finished; until then it goes on moving packets for others.
@@ -133,6 +136,7 @@ class PollingCore {
   std::function<void()> on_finished_;
   TimePoint drain_deadline_ = TimePoint::never();
   bool draining_ = false;
+  bool packets_end_sleeps_ = false;  // every port's, under IdlePolicy::adaptive
   bool released_ = false;
   DropWatch drop_watch_;
   std::uint32_t packets_free_min_;

@@ -187,19 +187,28 @@ void Port::start(std::span<rte_mempool* const> pools, std::uint16_t packet_room,
   if (config_.promiscuous) check(rte_eth_promiscuous_enable(id_), "switching promiscuous mode on");
   wait_for_link();
   interface_.name = name_;
-  for (const IpPrefix& prefix : config_.addresses) {
-    if (prefix.address.is_v4())
-      interface_.address = prefix;
-    else
-      interface_.v6_addresses.push_back(prefix);
-  }
-  // The groups that neighbour discovery asks (RFC 4861 7.2.1); the stack drops what it has not joined.
   interface_.router_advertisements = config_.router_advertisements;
-  if (!interface_.v6_addresses.empty() || interface_.router_advertisements) {
-    const int all = rte_eth_allmulticast_enable(id_);
-    if (all != -ENOTSUP) check(all, "receiving multicast frames");
-  }
   interface_.mtu = config_.mtu;
+  interface_ = interface_with(config_.addresses);
+}
+
+InterfaceConfig Port::interface_with(const std::vector<IpPrefix>& addresses) const {
+  InterfaceConfig interface = interface_;
+  interface.v6_addresses.clear();
+  for (const IpPrefix& prefix : addresses) {
+    if (prefix.address.is_v4())
+      interface.address = prefix;
+    else
+      interface.v6_addresses.push_back(prefix);
+  }
+  if (!interface.v6_addresses.empty() || interface.router_advertisements) hear_groups();
+  return interface;
+}
+
+// The groups that neighbour discovery asks (RFC 4861 7.2.1); the stack drops what it has not joined.
+void Port::hear_groups() const {
+  const int all = rte_eth_allmulticast_enable(id_);
+  if (all != -ENOTSUP) check(all, "receiving multicast frames");
 }
 
 void Port::start_device(std::span<rte_mempool* const> pools, std::uint16_t packet_room, int socket) {

@@ -77,6 +77,8 @@ class Port {
   PortQueue queue(std::size_t core) const noexcept;
   /// What the stack is told about this port; after start().
   const InterfaceConfig& interface() const noexcept { return interface_; }
+  /// The same with other addresses; makes the device hear what they need. Throws like the constructor.
+  InterfaceConfig interface_with(const std::vector<IpPrefix>& addresses) const;
   const std::string& name() const noexcept { return name_; }
   /// As DPDK counts ports.
   std::uint16_t id() const noexcept { return id_; }
@@ -96,6 +98,7 @@ class Port {
   void configure(std::uint16_t packet_room);
   void set_up_queues(std::span<rte_mempool* const> pools, int socket);
   void choose_mac();
+  void hear_groups() const;
   void wait_for_link() const;
   void check(int result, std::string_view action) const;
   void release() noexcept;

@@ -60,6 +60,7 @@ struct Runtime::Impl final : TelemetrySource {
   int run();
   void launch();
   void handle_events();
+  void reload();
   void drain(Duration timeout);
   void release_cores();
   bool all_finished() const noexcept;
@@ -82,10 +83,11 @@ struct Runtime::Impl final : TelemetrySource {
   static void write_flights() noexcept;
   static inline Impl* failing = nullptr;
 
+  std::vector<ConfigChange> change_config(const std::optional<std::pair<std::string, std::string>>& set) override;
   std::unique_ptr<Capture>& capture() noexcept override { return active_capture; }
   void drain_within(Duration timeout) noexcept override;
 
-  const Config config;
+  const Config config;  // as it was at start
   ControlSignals signals;  // before EAL and so in every thread it starts
   ControlEvents events;
   Eal eal;
@@ -100,6 +102,9 @@ struct Runtime::Impl final : TelemetrySource {
   std::atomic<bool> stop_asked = false;
   std::atomic<std::int64_t> drain_ns = config.drain_timeout.ns();  // of the drain that stop_asked asks for
   ConfigListing listing;           // under phase_mutex
+  std::mutex change_mutex;         // one change at a time, taken before phase_mutex
+  std::unique_ptr<ConfigSource> config_source;
+  std::vector<ChangeCallbacks> change_callbacks;
   mutable std::mutex phase_mutex;  // held while cores are asked for something, so that none leaves meanwhile
   Phase phase = Phase::built;
   // Last: they ask all of the above.
@@ -264,12 +269,27 @@ void Runtime::Impl::handle_events() {
       case ControlEvents::Kind::print:
         std::fputs(text().c_str(), stderr);
         break;
+      case ControlEvents::Kind::reload:
+        // Without a file to read, it says what it says to any program: the terminal is gone.
+        if (config_source != nullptr)
+          reload();
+        else
+          stop_asked = true;
+        break;
       case ControlEvents::Kind::watched:
         metrics_http->serve();
         break;
       case ControlEvents::Kind::wake:
         break;
     }
+  }
+}
+
+void Runtime::Impl::reload() {
+  try {
+    log_info("configuration read anew: {} keys changed", change_config(std::nullopt).size());
+  } catch (const std::exception& error) {
+    log_line(LogLevel::error, fmt::format("the configuration stays as it is: {}", error.what()));
   }
 }
 
@@ -285,6 +305,20 @@ void Runtime::Impl::release_cores() {
   }
   for (auto& core : cores) core->count_pools();
   phase = Phase::stopped;
+}
+
+std::vector<ConfigChange> Runtime::Impl::change_config(const std::optional<std::pair<std::string, std::string>>& set) {
+  const std::lock_guard lock(change_mutex);
+  if (config_source == nullptr) throw std::runtime_error("this program's configuration comes from no file");
+  if (stop_asked) throw std::runtime_error("the program is draining");
+  ConfigProposal proposal = set ? config_source->set(set->first, set->second) : config_source->reload();
+  apply_change(*this, proposal, change_callbacks);
+  config_source->adopt();
+  drain_ns = proposal.config.drain_timeout.ns();
+  const std::lock_guard listing_lock(phase_mutex);
+  listing = std::move(proposal.listing);
+  for (const ConfigChange& change : proposal.changes) log_info("configuration: {}", change.text());
+  return std::move(proposal.changes);
 }
 
 void Runtime::Impl::write_flights() noexcept {
@@ -387,7 +421,16 @@ void Runtime::on_each_core_tick(Duration period, std::function<void(Stack&, Time
   impl_->callbacks.ticks.push_back({period, std::move(tick)});
 }
 
-void Runtime::describe_config(std::vector<std::pair<std::string, std::string>> listing) {
+void Runtime::change_config_from(std::unique_ptr<ConfigSource> source) {
+  const std::lock_guard lock(impl_->change_mutex);
+  impl_->config_source = std::move(source);
+}
+
+void Runtime::on_each_core_change(ChangeCallbacks callbacks) {
+  impl_->change_callbacks.push_back(std::move(callbacks));
+}
+
+void Runtime::describe_config(ConfigListing listing) {
   const std::lock_guard lock(impl_->phase_mutex);
   impl_->listing = std::move(listing);
 }

@@ -8,6 +8,7 @@
 #include <vector>
 
 #include "pollux/drivers_glue/config.h"
+#include "pollux/drivers_glue/live_config.h"
 #include "pollux/stack/stack.h"
 
 namespace pollux {
@@ -35,11 +36,16 @@ class Runtime {
   void on_each_core_tick(Duration period, std::function<void(Stack&, TimePoint now)> tick);
 
   /// Key and value of the configuration in force, for telemetry; config_listing() of config/load.h makes it. Before run().
-  void describe_config(std::vector<std::pair<std::string, std::string>> listing);
+  void describe_config(ConfigListing listing);
+  /// Where the next configuration comes from when SIGHUP or telemetry asks for it; none: it cannot change. Before run().
+  void change_config_from(std::unique_ptr<ConfigSource> source);
+  /// What the program does about its own part of a change. Before run().
+  void on_each_core_change(ChangeCallbacks callbacks);
 
   /// Polls until SIGINT or SIGTERM or stop(), then drains: no new connections, open ones may finish until
   /// drain_timeout, the rest is reset. SIGUSR1 prints the counters. Returns 0, or 1 when connections had to
-  /// be reset. Call it once.
+  /// be reset. SIGHUP reads the
+  /// configuration anew (change_config_from). Call it once.
   int run();
   /// Asks run() to drain and return; from any thread or a callback on a polling core.
   void stop() noexcept;

@@ -66,9 +66,12 @@ TelemetryDict core(TelemetrySource& source, TelemetryParameters& parameters) {
 TelemetryDict ports(TelemetrySource& source, TelemetryParameters& parameters) {
   parameters.finish("none");
   TelemetryDict all;
+  InterfaceId interface = 0;
   for (const auto& port : source.port_list()) {
     const rte_eth_stats s = port->stats();
-    const InterfaceConfig& i = port->interface();
+    InterfaceConfig i = port->interface();  // but for the addresses, which may have changed since
+    source.on_core(0, [&](PollingCore& on) { i = on.stack()->ip().interface(interface); });
+    ++interface;
     all.add(fmt::format("{}", port->id()), TelemetryDict()
                                                .add("name", port->name())
                                                .add("kernel_interface", port->kernel_interface())
@@ -172,6 +175,36 @@ TelemetryDict config(TelemetrySource& source, TelemetryParameters& parameters) {
   return all;
 }
 
+/// What a change did, or with a text as long as it takes why it did nothing: DPDK cuts texts at 127 characters.
+TelemetryDict changed(TelemetrySource& source, const std::optional<std::pair<std::string, std::string>>& set) {
+  constexpr std::size_t text_max = 127, named_max = 64;
+  TelemetryDict answer;
+  try {
+    const std::vector<ConfigChange> changes = source.change_config(set);
+    TelemetryDict named;
+    for (const ConfigChange& change : std::span(changes).first(std::min(changes.size(), named_max)))
+      named.add(fmt::format("{}", named.entries().size()), change.text());
+    return answer.add("changed", changes.size()).add("changes", std::move(named));
+  } catch (const std::exception& error) {
+    const std::string text = error.what();
+    for (std::size_t at = 0; at < text.size(); at += text_max)
+      answer.add(at == 0 ? "error" : fmt::format("error_{}", at / text_max), text.substr(at, text_max));
+  }
+  return answer;
+}
+
+TelemetryDict reload(TelemetrySource& source, TelemetryParameters& parameters) {
+  parameters.finish("none");
+  return changed(source, std::nullopt);
+}
+
+TelemetryDict set(TelemetrySource& source, TelemetryParameters& parameters) {
+  const std::string given = parameters.take_all();
+  const auto equals = given.find('=');
+  if (equals == std::string::npos || equals == 0) throw TelemetryError("expected KEY=VALUE, like tcp.nagle=false");
+  return changed(source, std::pair(given.substr(0, equals), given.substr(equals + 1)));
+}
+
 TelemetryDict level(TelemetrySource&, TelemetryParameters& parameters) {
   if (const auto name = parameters.take_word()) {
     const auto wanted = log_level_from(*name);
@@ -238,6 +271,9 @@ constexpr std::array commands = {
     TelemetryCommand{"/pollux/memory", "Memory of the process, of DPDK and of the tables. No parameters",
                      memory},
     TelemetryCommand{"/pollux/config", "The configuration in force. No parameters", config},
+    TelemetryCommand{"/pollux/reload", "Reads the configuration file anew and takes it over, whole or not at all. No parameters",
+                     reload},
+    TelemetryCommand{"/pollux/set", "Sets one key of the configuration in force. Parameter: KEY=VALUE as the file has them", set},
     TelemetryCommand{"/pollux/log_level", "Says, and with a parameter sets, the log level", level},
     TelemetryCommand{"/pollux/events", "Last events of a core. Parameters: core=N, connection=ID, last=N (100)",
                      answer_events},

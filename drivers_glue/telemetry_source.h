@@ -4,21 +4,20 @@
 #include <cstddef>
 #include <functional>
 #include <memory>
+#include <optional>
 #include <span>
 #include <string>
 #include <utility>
 #include <vector>
 
 #include "pollux/drivers_glue/counters_text.h"
+#include "pollux/drivers_glue/live_config.h"
 #include "pollux/drivers_glue/polling_core.h"
 #include "pollux/drivers_glue/port.h"
 
 namespace pollux {
 
 class Capture;
-
-/// Key and value as the configuration file says them.
-using ConfigListing = std::vector<std::pair<std::string, std::string>>;
 
 /// Implemented by Runtime. Called from threads that are no polling cores, any number at a time.
 class TelemetrySource {
@@ -30,6 +29,9 @@ class TelemetrySource {
   virtual std::vector<CoreReport> core_reports() const = 0;
   virtual std::span<const std::unique_ptr<Port>> port_list() const noexcept = 0;
   virtual ConfigListing config_listing() const = 0;
+  /// Reads the configuration anew and takes it over, or, with a key, sets that one; returns what changed. Throws
+  /// std::exception that says why nothing did.
+  virtual std::vector<ConfigChange> change_config(const std::optional<std::pair<std::string, std::string>>& set) = 0;
   /// The capture that runs, or ran last; empty before the first. Only for one thread at a time (telemetry's).
   virtual std::unique_ptr<Capture>& capture() noexcept = 0;
   /// Begins a drain, as SIGTERM does, that lasts at most `timeout`.

@@ -82,6 +82,14 @@ std::optional<std::string> TelemetryParameters::take_word() {
   return take("");
 }
 
+std::string TelemetryParameters::take_all() {
+  std::string text;
+  for (const auto& [key, value] : parts_)
+    text += (text.empty() ? "" : ",") + (key.empty() ? value : key + "=" + value);
+  parts_.clear();
+  return text;
+}
+
 std::optional<std::uint64_t> TelemetryParameters::take_number(std::string_view key, std::uint64_t min,
                                                               std::uint64_t max) {
   const auto text = take(key);

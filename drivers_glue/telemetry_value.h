@@ -53,6 +53,8 @@ class TelemetryParameters {
   std::optional<std::string> take(std::string_view key);
   /// The next word that has no key.
   std::optional<std::string> take_word();
+  /// All that was not taken, commas and all.
+  std::string take_all();
   /// A number from `min` to `max`; throws TelemetryError for anything else.
   std::optional<std::uint64_t> take_number(std::string_view key, std::uint64_t min, std::uint64_t max);
   /// Throws TelemetryError for what nobody took; `expected` lists what there is.

@@ -29,7 +29,7 @@ struct Arguments {
   std::string name;  // of a core, port or connection
   std::string core;
   std::vector<std::pair<std::string, std::string>> filter;
-  std::string level;
+  std::string value;
   std::uint64_t timeout_ms = 5000;
   std::string file;
   std::string expression;
@@ -118,6 +118,26 @@ Action simple(std::string command, std::function<std::string(const Json&)> text)
   };
 }
 
+/// The key as the file has it: ports[0].mtu for ports/0/mtu.
+std::string key_of(const std::string& name) {
+  std::string key;
+  std::size_t start = 0;
+  while (start <= name.size()) {
+    const std::size_t end = std::min(name.find('/', start), name.size());
+    const std::string part = name.substr(start, end - start);
+    const bool is_number = !part.empty() && part.find_first_not_of("0123456789") == std::string::npos;
+    key += is_number ? "[" + part + "]" : (key.empty() ? "" : ".") + part;
+    start = end + 1;
+  }
+  return key;
+}
+
+std::string changes_text(const Json& answer) {
+  std::string text;
+  for (const auto& [number, change] : answer["changes"].items()) text += cell(change) + "\n";
+  return text.empty() ? "nothing changed\n" : text;
+}
+
 std::string plain(const Json& answer) {
   return lines(answer);
 }
@@ -203,6 +223,17 @@ void declare_actions(CLI::App& cli, Arguments& a, Action& action) {
                     });
   drain->add_option("--timeout-ms", a.timeout_ms, "reset what is open after this long")
       ->capture_default_str();
+  cli.add_subcommand("reload", "take the configuration file over anew, whole or not at all (systemctl reload)")->callback([&] {
+    action = simple("/pollux/reload", changes_text);
+  });
+  auto* set = cli.add_subcommand("set", "set one key of the configuration in force (sysctl -w)")->callback([&] {
+    action = [](TelemetryClient& client, const Arguments& given) {
+      print(client.ask("/pollux/set," + key_of(given.name) + "=" + given.value), given, changes_text);
+    };
+  });
+  set->add_option("key", a.name, "as show config has it, with . or / between its parts: tcp.nagle, ports[0].addresses")
+      ->required();
+  set->add_option("value", a.value, "as the file would say it: false, 40ms, '[192.0.2.2/24, \"2001:db8::2/64\"]'")->required();
   auto* ask = cli.add_subcommand("ask", "any command of the telemetry socket, as JSON")->callback([&] {
     action = [](TelemetryClient& client, const Arguments& given) {
       fmt::print("{}\n", client.ask(given.name).dump(1));

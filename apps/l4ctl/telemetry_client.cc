@@ -106,8 +106,12 @@ Json TelemetryClient::ask(const std::string& command) {
   Json answer = ask_softly(command);
   if (answer.is_null())
     throw std::runtime_error(fmt::format("{}: the program knows no such command", command));
-  if (answer.is_object() && answer.contains("error"))
-    throw std::runtime_error(answer["error"].get<std::string>());
+  if (answer.is_object() && answer.contains("error")) {
+    std::string text = answer["error"].get<std::string>();
+    for (int i = 1; answer.contains(fmt::format("error_{}", i)); ++i)  // a long one comes in pieces
+      text += answer[fmt::format("error_{}", i)].get<std::string>();
+    throw std::runtime_error(text);
+  }
   return answer;
 }
 

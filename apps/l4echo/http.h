@@ -27,6 +27,7 @@ class HttpServer final : public TcpHandler {
 
   /// `default_size`: octets of "/".
   HttpServer(std::uint32_t connections_max, std::uint64_t default_size);
+  void set_size(std::uint64_t default_size) noexcept { default_size_ = default_size; }
 
   void on_connected(TcpConn conn) noexcept override;
   void on_data(TcpConn conn, Bytes bytes) noexcept override;

@@ -8,12 +8,13 @@
 #include <cstdio>
 #include <exception>
 #include <map>
+#include <memory>
 #include <string>
 
 #include "common/per_core.h"
 #include "l4echo/options.h"
 #include "l4echo/services.h"
-#include "pollux/config/load.h"
+#include "pollux/config/live_config_file.h"
 #include "pollux/drivers_glue/runtime.h"
 
 namespace {
@@ -32,7 +33,7 @@ void declare(CLI::App& cli, Arguments& arguments) {
   cli.description(
       "Serves echo, discard and chargen over TCP and UDP, and HTTP/1.1, on the ports of a configuration file.\n"
       "Runs until SIGTERM or SIGINT, then lets open connections finish (drain_timeout) and prints the\n"
-      "counters; SIGUSR1 prints them at any time. Exit status: 0; 1 when it could not start, or connections\n"
+      "counters; SIGUSR1 prints them at any time; SIGHUP reads the file anew. Exit status: 0; 1 when it could not start, or connections\n"
       "had to be reset at the end.");
   cli.get_formatter()->column_width(32);
   cli.add_option("-c,--config", arguments.config,
@@ -52,9 +53,7 @@ void declare(CLI::App& cli, Arguments& arguments) {
   }
 }
 
-/// The file's values, overridden by the command line's.
-void load(const Arguments& arguments, Config& config, ServiceOptions& services) {
-  if (!arguments.config.empty()) config = load_config(arguments.config, service_section(services));
+void override_by_command_line(const Arguments& arguments, ServiceOptions& services) {
   for (const auto& [option, value] : arguments.numbers) {
     if (option->port != nullptr)
       services.*option->port = static_cast<std::uint16_t>(value);
@@ -63,10 +62,32 @@ void load(const Arguments& arguments, Config& config, ServiceOptions& services) 
   }
 }
 
-int serve(const Config& config, ServiceOptions options) {
-  PerCore<Services> services;  // outlives the stacks that call its handlers
-  Runtime runtime(config);
+/// The file's values, overridden by the command line's.
+void load(const Arguments& arguments, Config& config, ServiceOptions& services) {
+  if (!arguments.config.empty()) config = load_config(arguments.config, service_section(services));
+  override_by_command_line(arguments, services);
+}
+
+/// Lets SIGHUP and l4ctl change `options`; the caller keeps all three until the runtime ends.
+void allow_changes(Runtime& runtime, const Arguments& arguments, const Config& config, ServiceOptions& options,
+                   ServiceOptions& proposed, PerCore<Services>& services) {
   runtime.describe_config(config_listing(config, service_section(options)));
+  runtime.change_config_from(std::make_unique<LiveConfigFile>(
+      arguments.config, config,
+      AppSettings{.present = [&] { return service_section(options); },
+                  .fresh = [&] { return service_section(proposed = {}); },
+                  .complete = [&] { override_by_command_line(arguments, proposed); },
+                  .adopt = [&] { options = proposed; }}));
+  runtime.on_each_core_change(
+      {.prepare = [&](Stack& stack) { return services.of(stack).prepare(stack, proposed); },
+       .finish = [&](Stack& stack, bool committed) { services.of(stack).finish(committed); }});
+}
+
+int serve(const Arguments& arguments, const Config& config, ServiceOptions options) {
+  PerCore<Services> services;  // outlives the stacks that call its handlers
+  ServiceOptions proposed;
+  Runtime runtime(config);
+  allow_changes(runtime, arguments, config, options, proposed, services);
   std::atomic<std::size_t> cores_to_come{runtime.core_count()};
   runtime.on_each_core([&](Stack& stack) {
     services.emplace(stack, stack, options, config.tcp.connections_max);
@@ -104,7 +125,7 @@ int main(int argc, char** argv) {
       fmt::print("{}", Runtime(config).ports_text());
       return 0;
     }
-    return serve(config, services);
+    return serve(arguments, config, services);
   } catch (const CLI::ParseError& error) {
     return cli.exit(error) == 0 ? 0 : 1;
   } catch (const std::exception& error) {

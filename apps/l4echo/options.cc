@@ -28,6 +28,7 @@ Section service_section(ServiceOptions& options) {
     else
       section.integer(o.key, options.*o.number, o.min, o.max, o.doc);
   }
+  section.mark_live_except({});
   return section;
 }
 

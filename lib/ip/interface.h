@@ -36,4 +36,16 @@ struct InterfaceConfig {
   bool router_advertisements = false;
 };
 
+/// Where a subnet behind a router lies.
+struct StaticRoute {
+  IpPrefix prefix;
+  IpAddress gateway;
+};
+
+/// Who sits behind an address, where nobody shall be asked.
+struct StaticNeighbor {
+  IpAddress address;
+  MacAddress mac;
+};
+
 }  // namespace pollux

@@ -6,8 +6,6 @@
 namespace pollux {
 namespace {
 
-// RFC 5227 1.1: ANNOUNCE_INTERVAL; ANNOUNCE_NUM is 2, the first is sent by add_interface().
-constexpr Duration announce_interval = Duration::from_s(2);
 constexpr std::uint32_t timer_budget = 128;  // neighbour timers handled per advance()
 constexpr std::uint16_t mtu_min = 576;
 constexpr std::uint16_t mtu_max = 9000;
@@ -21,12 +19,15 @@ bool is_host_address(std::uint32_t a) noexcept {
 }  // namespace
 
 Ip::Interface::Interface(const InterfaceConfig& c, InterfaceId interface_id)
-    : config(c),
-      id(interface_id),
-      address(c.address.address.v4_value()),
-      mask(prefix_mask(c.address.length)),
-      broadcast(c.address.length >= 31 ? 0xffffffffu : address | ~mask),
-      v6_mtu(c.mtu) {}
+    : config(c), id(interface_id), v6_mtu(c.mtu) {
+  set_v4(c.address);
+}
+
+void Ip::Interface::set_v4(const IpPrefix& prefix) noexcept {
+  address = prefix.address.v4_value();
+  mask = prefix_mask(prefix.length);
+  broadcast = prefix.length >= 31 ? 0xffffffffu : address | ~mask;
+}
 
 Ip::Ip(const IpOptions& options, PacketPool pool, Counters& counters, Rng& rng)
     : options_(options),

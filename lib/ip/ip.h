@@ -54,6 +54,29 @@ struct IpOptions {
   Duration reassembly_timeout = Duration::from_s(60);  ///< RFC 1122 3.3.2, RFC 8200 4.5
 };
 
+/// All that an operator sets about IP.
+struct IpSettings {
+  IpOptions options;
+  std::vector<InterfaceConfig> interfaces;
+  std::vector<StaticRoute> routes;
+  std::vector<StaticNeighbor> neighbors;
+};
+
+/// Settings that passed every check, ready to be taken over while packets flow. Made by plan_ip().
+struct IpPlan {
+  struct Neighbor {
+    InterfaceId interface;
+    IpAddress address;
+    MacAddress mac;
+  };
+  IpSettings settings;
+  RouteTable routes;
+  std::vector<Neighbor> neighbors;
+};
+
+/// Checks settings as the set-up of an Ip does, with the same errors. Any thread; `pool` is only asked for its sizes.
+Result<IpPlan> plan_ip(const IpSettings& settings, PacketPool pool);
+
 /// What a transport asks for one packet. Both addresses are of one family.
 struct IpSend {
   IpAddress source;
@@ -90,6 +113,10 @@ class Ip {
   /// Says who sits behind `address`, which must lie in an interface's subnet: never asked for, never believed otherwise,
   /// never forgotten. Errors: no such subnet, not another host's address, bad MAC, table full.
   Result<void> add_neighbor(const IpAddress& address, const MacAddress& mac);
+  /// Takes over what may change while it runs: addresses, routes, static neighbours, and of the options those that are no
+  /// sizes of tables. `plan` has the interfaces it was set up with, in their order. New IPv4 addresses are announced, new
+  /// IPv6 ones are looked for duplicates first; what is no longer an address of ours is no longer answered for.
+  void change(const IpPlan& plan, TimePoint now);
   /// With several cores: who asks for the owner of what this core has put together. It must outlive the stack.
   void set_steering(FrameSteering* steering) noexcept { steering_ = steering; }
 
@@ -189,9 +216,9 @@ class Ip {
 
     InterfaceConfig config;
     InterfaceId id;
-    std::uint32_t address;  ///< host byte order, as are the next two
-    std::uint32_t mask;
-    std::uint32_t broadcast;  ///< directed; 255.255.255.255 where the subnet has none (RFC 3021)
+    std::uint32_t address = 0;  ///< host byte order, as are the next two
+    std::uint32_t mask = 0;
+    std::uint32_t broadcast = 0;  ///< directed; 255.255.255.255 where the subnet has none (RFC 3021)
     std::array<V6Address, v6_addresses_max> v6;
     std::size_t v6_count = 0;
     std::uint16_t v6_mtu;  ///< octets, config.mtu or what a router advertised
@@ -203,6 +230,7 @@ class Ip {
     GroupTable v4_groups{true};
     GroupTable v6_groups{false};
 
+    void set_v4(const IpPrefix& prefix) noexcept;
     GroupTable& groups(const IpAddress& group) noexcept { return group.is_v4() ? v4_groups : v6_groups; }
     bool speaks_v6() const noexcept { return v6_count != 0; }
     std::uint16_t mtu(bool v4) const noexcept { return v4 ? config.mtu : v6_mtu; }
@@ -212,6 +240,8 @@ class Ip {
     void update_due() noexcept;
   };
   enum class Target : std::uint8_t { other, local, group };
+  // RFC 5227 1.1: ANNOUNCE_INTERVAL; ANNOUNCE_NUM is 2, the first is sent at once.
+  static constexpr Duration announce_interval = Duration::from_s(2);
 
   // ip.cc
   std::optional<Error> config_error(const InterfaceConfig& config) const;
@@ -224,7 +254,15 @@ class Ip {
     return reason;
   }
 
+  // change.cc
+  friend Result<IpPlan> plan_ip(const IpSettings& settings, PacketPool pool);
+  void change_v4_address(Interface& port, const IpPrefix& address, TimePoint now) noexcept;
+  void change_v6_addresses(Interface& port, const std::vector<IpPrefix>& wanted, TimePoint now) noexcept;
+  void change_routes(const RouteTable& configured) noexcept;
+  void change_neighbors(const std::vector<IpPlan::Neighbor>& wanted, TimePoint now) noexcept;
+
   // v6_set_up.cc
+  V6Address& add_v6_address(Interface& port, const IpPrefix& prefix, TimePoint now) noexcept;
   std::optional<std::string> v6_config_error(const InterfaceConfig& config) const;
   Result<void> add_v6_addresses(Interface& port, TimePoint now);
   Result<void> add_v6_route(const IpPrefix& prefix, const IpAddress& gateway);

@@ -36,15 +36,20 @@ std::optional<std::string> Ip::v6_config_error(const InterfaceConfig& config) co
   return std::nullopt;
 }
 
+V6Address& Ip::add_v6_address(Interface& port, const IpPrefix& prefix, TimePoint now) noexcept {
+  if (port.v6_count == 0 && !prefix.address.is_link_local())
+    add_v6_address(port, {IpAddress::v6_link_local(port.config.mac), link_local_prefix.length}, now);
+  V6Address& address = port.v6[port.v6_count++];
+  address = {.prefix = prefix};
+  detect_duplicates(port, address, now);
+  return address;
+}
+
 Result<void> Ip::add_v6_addresses(Interface& port, TimePoint now) {
-  const auto add = [&](const IpPrefix& prefix) {
-    V6Address& address = port.v6[port.v6_count++];
-    address.prefix = prefix;
-    detect_duplicates(port, address, now);
-  };
-  add({IpAddress::v6_link_local(port.config.mac), link_local_prefix.length});
+  if (port.config.v6_addresses.empty())
+    add_v6_address(port, {IpAddress::v6_link_local(port.config.mac), link_local_prefix.length}, now);
   for (const IpPrefix& prefix : port.config.v6_addresses) {
-    add(prefix);
+    add_v6_address(port, prefix, now);
     if (const Route* const present = routes_.find_v6(prefix)) {
       if (present->interface == port.id && present->is_connected()) continue;  // a second address of a subnet
     }

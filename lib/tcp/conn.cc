@@ -203,6 +203,10 @@ std::uint16_t TcpListener::local_port() const noexcept {
   const auto* listener = tcp_ == nullptr ? nullptr : tcp_->listeners_.find(handle_);
   return listener == nullptr ? std::uint16_t{0} : listener->port;
 }
+void TcpListener::set_backlog(std::uint32_t backlog) noexcept {
+  auto* listener = tcp_ == nullptr ? nullptr : tcp_->listeners_.find(handle_);
+  if (listener != nullptr) listener->backlog = std::max(backlog, 1u);
+}
 
 // --- What they do --------------------------------------------------------------------------------------------
 

@@ -141,6 +141,8 @@ class TcpListener {
   void close() noexcept;
   bool is_open() const noexcept;
   std::uint16_t local_port() const noexcept;
+  /// Half-open connections from now on, at least 1.
+  void set_backlog(std::uint32_t backlog) noexcept;
 
  private:
   Tcp* tcp_ = nullptr;

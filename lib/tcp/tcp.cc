@@ -3,6 +3,7 @@
 
 #include <algorithm>
 #include <cstring>
+#include <tuple>
 
 namespace pollux {
 namespace {
@@ -103,10 +104,46 @@ Result<const TcpConnOptions*> Tcp::intern(const TcpConnOptions& options) {
   if (auto ok = check(options); !ok) return tl::unexpected(ok.error());
   for (const auto& set : option_sets_)
     if (*set == options) return set.get();
+  if (option_sets_.size() == option_sets_max) forget_unused_options();
   if (option_sets_.size() == option_sets_max)
     return failure(ErrorCode::limit_reached, "more than 64 different sets of tcp connection options");
   option_sets_.push_back(std::make_unique<const TcpConnOptions>(options));
   return option_sets_.back().get();
+}
+
+/// Rare: it looks at every connection.
+void Tcp::forget_unused_options() {
+  std::vector<const TcpConnOptions*> used = {prepared_};
+  const auto note = [&](const TcpConnOptions* options) {
+    if (std::find(used.begin(), used.end(), options) == used.end()) used.push_back(options);
+  };
+  listeners_.for_each([&](std::uint32_t, Listener& listener) { note(listener.conn); });
+  tcbs_.for_each([&](std::uint32_t, Tcb& tcb) {
+    if (tcb.extras == Slab<ConnExtras>::nil) note(tcb.options);
+  });
+  std::erase_if(option_sets_, [&](const auto& set) { return std::find(used.begin(), used.end(), set.get()) == used.end(); });
+}
+
+Result<void> Tcp::prepare(const TcpOptions& options) {
+  if (auto good = check_options(options); !good) return good;
+  const auto sizes = [](const TcpOptions& o) {
+    return std::tuple(o.connections_max, o.time_wait_max, o.listeners_max, o.out_of_order_total_max, o.outstanding_segments_max,
+                      o.ephemeral_port_first, o.ephemeral_port_last, o.fast_open_key_lifetime);
+  };
+  if (sizes(options) != sizes(options_))
+    return failure(ErrorCode::invalid_argument, "sizes of tables, ephemeral ports and key lifetimes are set at start");
+  auto conn = intern(options.conn);
+  if (!conn) return tl::unexpected(conn.error());
+  prepared_ = *conn;
+  return {};
+}
+
+void Tcp::change(const TcpOptions& options) {
+  POLLUX_CHECK(prepared_ != nullptr && *prepared_ == options.conn, "options that prepare() has not seen");
+  options_ = options;
+  listeners_.for_each([&](std::uint32_t, Listener& listener) {
+    if (!listener.has_own_options) listener.conn = prepared_;
+  });
 }
 
 Result<TcpListener> Tcp::listen(const TcpListenOptions& asked, TcpHandler& handler) {
@@ -126,7 +163,8 @@ Result<TcpListener> Tcp::listen(const TcpListenOptions& asked, TcpHandler& handl
   if (!conn) return tl::unexpected(conn.error());
 
   const std::uint32_t index =
-      listeners_.emplace(Listener{options.address, options.port, options.backlog, 0, &handler, *conn, {}});
+      listeners_.emplace(Listener{options.address, options.port, options.backlog, 0, &handler, *conn,
+                                   options.conn.has_value(), {}});
   if (index == Slab<Listener>::nil)
     return failure(ErrorCode::limit_reached, "listen on " + at.to_string() + ": tcp.listeners_max listeners are open");
   POLLUX_CHECK(listener_index_.insert(port_hash(options.port), index), "listener index smaller than its slab");

@@ -66,6 +66,13 @@ class Tcp {
   /// connections exhausted.
   Result<TcpConn> connect(const TcpConnectOptions& options, TcpHandler& handler);
 
+  /// The first step of change(): Errors as of check_options(), sizes of tables and the ephemeral ports that differ from
+  /// those in force, too many different sets of connection options. Changes nothing that can be seen.
+  Result<void> prepare(const TcpOptions& options);
+  /// Takes over what prepare() has found good: new connections get these options, also those of listeners that were opened
+  /// without options of their own. Open connections keep their TcpConnOptions; all else is for them too, from now on.
+  void change(const TcpOptions& options);
+
   // --- For Stack ------------------------------------------------------------------------------------------
   /// Takes one packet of a burst. It is handled by process_burst(), or before then when the burst is long.
   void input(RxPacket packet, TimePoint now) noexcept;
@@ -108,6 +115,7 @@ class Tcp {
     std::uint32_t half_open = 0;
     TcpHandler* handler = nullptr;
     const TcpConnOptions* conn = nullptr;
+    bool has_own_options = false;
     TimePoint cookies_until;  ///< SYN cookies that were sent may come back until then
   };
   struct Ledger : ChargeLedger {
@@ -141,6 +149,7 @@ class Tcp {
   // tcp.cc: life of listeners and connections
   static std::uint32_t port_hash(std::uint16_t port) noexcept { return port * 0x9e3779b1u; }
   Result<const TcpConnOptions*> intern(const TcpConnOptions& options);
+  void forget_unused_options();
   std::uint32_t find_flow(const FlowKey& key, std::uint32_t hash) const noexcept;
   Listener* find_listener(const IpAddress& local, std::uint16_t port) noexcept;
   Tcb* find(SlabHandle handle) noexcept;
@@ -403,6 +412,7 @@ class Tcp {
   TimerWheel timers_;
   Ledger ledger_;
   std::vector<std::unique_ptr<const TcpConnOptions>> option_sets_;
+  const TcpConnOptions* prepared_ = nullptr;  // between prepare() and change()
 
   std::uint32_t dirty_head_ = Slab<Tcb>::nil;
   std::uint32_t dirty_tail_ = Slab<Tcb>::nil;

@@ -254,10 +254,10 @@ def no_skips(tree):
 # --- Public headers -------------------------------------------------------------------------------------------------
 
 def public_closure(tree):
-    """Layer -> headers and .def files that programs see: <pollux/pollux.h>, <pollux/config/load.h> (a program's own
-    options in the same file), the wire formats (for those who feed a Stack by hand), and what these include."""
+    """Layer -> headers and .def files that programs see: <pollux/pollux.h>, <pollux/config/load.h> and live_config_file.h (a
+    program's own options in the same file), the wire formats (for those who feed a Stack by hand), and what these include."""
     table = layer_table(tree)
-    seen = {("config", "load.h")} & {("config", posixpath.basename(path)) for path in tree.under("config")}
+    seen = {("config", "load.h"), ("config", "live_config_file.h")} & {("config", posixpath.basename(path)) for path in tree.under("config")}
     seen |= {("wire", posixpath.basename(path)) for path in tree.under("lib/wire", ends=".h")}
     waiting = [path for path in tree.files if posixpath.basename(path) == "pollux.h"]
     waiting += [f"{table[layer][0]}/{name}" for layer, name in seen]
