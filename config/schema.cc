@@ -12,14 +12,28 @@ constexpr std::uint32_t count_max = 16'777'216;
 constexpr Duration hour = Duration::from_s(3600);
 constexpr Duration day = hour * 24;
 
+constexpr const char* router_advertisements_doc =
+    "Take IPv6 addresses, prefixes, default routers and the MTU from router advertisements (RFC 4861, RFC 4862)";
+
+Section vlan_section(VlanConfig& vlan) {
+  Section s;
+  s.integer("id", vlan.id, 1, vlan_id_max, "The VLAN's id in the tag (IEEE 802.1Q)").required = true;
+  ConfigKey& addresses = s.prefixes("addresses", vlan.addresses, "As the port's");
+  addresses.required = addresses.live = true;
+  s.integer("mtu", vlan.mtu, 0, 9000, "Octets of the largest IP packet, at most the port's mtu; 0: the same");
+  s.boolean("router_advertisements", vlan.router_advertisements, router_advertisements_doc);
+  return s;
+}
+
 Section port_section(PortConfig& port) {
   Section s;
   s.text("device", port.device, "a PCI address like 0000:01:00.0 or a virtual device like net_tap0,iface=px0",
          "The port: a PCI address, or a virtual device as DPDK's --vdev takes it")
       .required = true;
   ConfigKey& addresses =
-      s.prefixes("addresses", port.addresses, "Our addresses with their subnet's length: one of IPv4, and up to 7 of IPv6. With IPv6 the port also has "
-             "the link-local address of its MAC");
+      s.prefixes("addresses", port.addresses,
+                 "Our addresses with their subnet's length: up to 8 of IPv4, and up to 7 of IPv6, with which the port also has "
+                 "the link-local address of its MAC. [] where only VLANs have addresses");
   addresses.required = addresses.live = true;
   s.integer("mtu", port.mtu, 576, 9000, "Octets of the largest IP packet");
   s.integer("rx_ring", port.rx_ring, 1, 32768,
@@ -28,8 +42,13 @@ Section port_section(PortConfig& port) {
             "Transmit descriptors per core; adjusted to the driver's limits");
   s.boolean("promiscuous", port.promiscuous,
             "Take frames for other MAC addresses from the wire (and count them as dropped)");
-  s.boolean("router_advertisements", port.router_advertisements,
-            "Take IPv6 addresses, prefixes, default routers and the MTU from router advertisements (RFC 4861, RFC 4862)");
+  s.boolean("router_advertisements", port.router_advertisements, router_advertisements_doc);
+  s.sections("vlans", port.vlans, vlan_section,
+             "VLANs (IEEE 802.1Q), each an interface of its own with keys id, addresses, mtu and router_advertisements; untagged "
+             "frames are the port's");
+  s.text("exception", port.exception, "a virtual device like net_tap1,iface=host0, or nothing",
+         "A virtual device that leads to the kernel: packets for protocols, ports and addresses that nobody here has go there, "
+         "and what the kernel sends on it leaves through this port");
   return s;
 }
 

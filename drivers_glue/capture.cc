@@ -26,6 +26,7 @@ namespace {
 
 constexpr std::uint32_t snap_length_max = 16'384;
 constexpr auto look_period = std::chrono::milliseconds(2);
+constexpr std::uint32_t tag_at = 12;  // in a frame, behind the two MAC addresses
 
 std::uint64_t unix_ns() noexcept {
   timespec ts{};
@@ -175,12 +176,28 @@ class Capture::Core final : public InputTap {
     }
     std::uint8_t* const out = &octets_[next % slots * options_.snap_length];
     std::uint32_t captured = 0;
-    for (const rte_mbuf* m = &packet; m != nullptr && captured < options_.snap_length; m = m->next) {
-      const std::uint32_t n = std::min<std::uint32_t>(m->data_len, options_.snap_length - captured);
-      std::memcpy(out + captured, rte_pktmbuf_mtod(m, const std::uint8_t*), n);
+    const auto add = [&](const void* octets, std::uint32_t size) {
+      const std::uint32_t n = std::min(size, options_.snap_length - captured);
+      std::memcpy(out + captured, octets, n);
       captured += n;
+    };
+    // The file shows the wire, where the VLAN tag is that the card took off or will write.
+    const std::uint64_t tag_flag =
+        direction == PcapngWriter::Direction::in ? RTE_MBUF_F_RX_VLAN_STRIPPED : RTE_MBUF_F_TX_VLAN;
+    const bool tagged = (packet.ol_flags & tag_flag) != 0 && packet.data_len >= tag_at;
+    std::uint32_t skipped = 0;
+    if (tagged) {
+      const std::array<std::uint8_t, 4> tag = {0x81, 0, static_cast<std::uint8_t>(packet.vlan_tci >> 8),
+                                               static_cast<std::uint8_t>(packet.vlan_tci)};
+      add(rte_pktmbuf_mtod(&packet, const std::uint8_t*), tag_at);
+      add(tag.data(), tag.size());
+      skipped = tag_at;
     }
-    records_[next % slots] = {unix_ns(), packet.pkt_len, captured, port, direction, DropReason::none};
+    for (const rte_mbuf* m = &packet; m != nullptr && captured < options_.snap_length; m = m->next) {
+      add(rte_pktmbuf_mtod_offset(m, const std::uint8_t*, skipped), m->data_len - skipped);
+      skipped = 0;
+    }
+    records_[next % slots] = {unix_ns(), packet.pkt_len + (tagged ? 4u : 0u), captured, port, direction, DropReason::none};
     return true;
   }
   void commit(DropReason reason) noexcept {

@@ -6,6 +6,7 @@
 
 #include <algorithm>
 
+#include "pollux/drivers_glue/eal.h"
 #include "pollux/drivers_glue/log.h"
 #include "pollux/drivers_glue/metrics_http.h"
 #include "pollux/drivers_glue/steering.h"
@@ -24,6 +25,57 @@ std::string_view device_name(std::string_view device) {
   return device.substr(0, device.find(','));
 }
 
+/// Of a port or a VLAN, whose keys begin with `where`. A port that has VLANs may have no address of its own.
+Problem check_addresses(const std::string& where, const std::vector<IpPrefix>& addresses, std::uint16_t mtu,
+                        bool router_advertisements, bool may_have_none) {
+  const auto is_v4 = [](const IpPrefix& prefix) { return prefix.address.is_v4(); };
+  const auto v4_count = static_cast<std::size_t>(std::ranges::count_if(addresses, is_v4));
+  const std::size_t v6_count = addresses.size() - v4_count;
+  if (addresses.empty() && !router_advertisements && !may_have_none)
+    return ConfigProblem{where + "addresses", "expected at least one address"};
+  if (v4_count > v4_addresses_max)
+    return ConfigProblem{where + "addresses",
+                         fmt::format("expected at most {} IPv4 addresses, found {}", v4_addresses_max, v4_count)};
+  if (v6_count > v6_addresses_max - 1)
+    return ConfigProblem{where + "addresses",
+                         fmt::format("expected at most {} IPv6 addresses, found {}", v6_addresses_max - 1, v6_count)};
+  if ((v6_count != 0 || router_advertisements) && mtu < v6_mtu_min)
+    return ConfigProblem{where + "mtu", fmt::format("expected at least {} with IPv6, found {}", v6_mtu_min, mtu)};
+  return std::nullopt;
+}
+
+Problem check_vlans(const PortConfig& port, std::size_t i) {
+  for (std::size_t j = 0; j < port.vlans.size(); ++j) {
+    const VlanConfig& vlan = port.vlans[j];
+    const std::string where = fmt::format("ports[{}].vlans[{}].", i, j);
+    if (vlan.id < 1 || vlan.id > vlan_id_max)
+      return ConfigProblem{where + "id", fmt::format("expected 1 to {}, found {}", vlan_id_max, vlan.id)};
+    for (std::size_t k = 0; k < j; ++k)
+      if (port.vlans[k].id == vlan.id)
+        return ConfigProblem{where + "id", fmt::format("{} is vlans[{}] already", vlan.id, k)};
+    const std::uint16_t mtu = vlan.mtu == 0 ? port.mtu : vlan.mtu;
+    if (mtu < 576 || mtu > port.mtu)
+      return ConfigProblem{where + "mtu", fmt::format("expected 576 to the port's mtu, {}, or 0; found {}", port.mtu, mtu)};
+    if (auto problem = check_addresses(where, vlan.addresses, mtu, vlan.router_advertisements, false)) return problem;
+  }
+  return std::nullopt;
+}
+
+Problem check_exception(const Config& config, std::size_t i) {
+  const std::string& device = config.ports[i].exception;
+  if (device.empty()) return std::nullopt;
+  const std::string_view name = device_name(device);
+  if (name.empty() || is_pci_address(name))
+    return ConfigProblem{port_key(i, "exception"), "expected a virtual device like net_tap1,iface=host0, or nothing"};
+  if (name.size() >= RTE_ETH_NAME_MAX_LEN)
+    return ConfigProblem{port_key(i, "exception"),
+                         fmt::format("expected a device name of at most {} characters", RTE_ETH_NAME_MAX_LEN - 1)};
+  for (std::size_t j = 0; j < config.ports.size(); ++j)
+    if (device_name(config.ports[j].device) == name || (j < i && device_name(config.ports[j].exception) == name))
+      return ConfigProblem{port_key(i, "exception"), fmt::format("{} is ports[{}]'s already", name, j)};
+  return std::nullopt;
+}
+
 Problem check_port(const Config& config, std::size_t i) {
   const PortConfig& port = config.ports[i];
   if (device_name(port.device).empty())
@@ -37,20 +89,14 @@ Problem check_port(const Config& config, std::size_t i) {
     if (device_name(config.ports[j].device) == device_name(port.device))
       return ConfigProblem{port_key(i, "device"),
                            fmt::format("{} is ports[{}] already", device_name(port.device), j)};
-  const auto is_v4 = [](const IpPrefix& prefix) { return prefix.address.is_v4(); };
-  const auto v4_count = static_cast<std::size_t>(std::ranges::count_if(port.addresses, is_v4));
-  const std::size_t v6_count = port.addresses.size() - v4_count;
-  if (v4_count != 1)
-    return ConfigProblem{port_key(i, "addresses"),
-                         fmt::format("expected exactly one IPv4 address, found {}", v4_count)};
-  if (v6_count > v6_addresses_max - 1)
-    return ConfigProblem{port_key(i, "addresses"), fmt::format("expected at most {} IPv6 addresses, found {}",
-                                                               v6_addresses_max - 1, v6_count)};
-  if ((v6_count != 0 || port.router_advertisements) && port.mtu < v6_mtu_min)
-    return ConfigProblem{port_key(i, "mtu"),
-                         fmt::format("expected at least {} on a port with IPv6, found {}", v6_mtu_min, port.mtu)};
   if (port.mtu < 576 || port.mtu > 9000)
     return ConfigProblem{port_key(i, "mtu"), fmt::format("expected 576 to 9000, found {}", port.mtu)};
+  const bool is_trunk = !port.vlans.empty();
+  if (auto problem = check_addresses(fmt::format("ports[{}].", i), port.addresses, port.mtu,
+                                     port.router_advertisements, is_trunk))
+    return problem;
+  if (auto problem = check_vlans(port, i)) return problem;
+  if (auto problem = check_exception(config, i)) return problem;
   if (port.rx_ring == 0 || port.tx_ring == 0)
     return ConfigProblem{port_key(i, port.rx_ring == 0 ? "rx_ring" : "tx_ring"),
                          "expected at least 1 descriptor"};
@@ -64,7 +110,8 @@ Problem check_pool(const Config& config) {
         "pool.cache", fmt::format("expected at most {}, found {}", RTE_MEMPOOL_CACHE_MAX_SIZE, pool.cache)};
   // Full rings and the core's cache must leave a burst for the stack, or receiving stops for good.
   std::uint64_t rings = 0;
-  for (const PortConfig& port : config.ports) rings += std::uint64_t{port.rx_ring} + port.tx_ring;
+  for (const PortConfig& port : config.ports)
+    rings += (std::uint64_t{port.rx_ring} + port.tx_ring) * (port.exception.empty() ? 1 : 2);
   const std::uint64_t need = rings + 2 * pool.cache + TxBatch::capacity;
   if (pool.packets < need)
     return ConfigProblem{
@@ -98,9 +145,16 @@ Problem check_cores(const Config& config) {
 
 std::optional<ConfigProblem> check_config(const Config& config) {
   if (config.ports.empty()) return ConfigProblem{"ports", "expected at least one port"};
-  if (config.ports.size() > interfaces_max)
-    return ConfigProblem{"ports",
-                         fmt::format("expected at most {}, found {}", interfaces_max, config.ports.size())};
+  const auto has_exception = [](const PortConfig& port) { return !port.exception.empty(); };
+  const std::size_t ports =
+      config.ports.size() + static_cast<std::size_t>(std::ranges::count_if(config.ports, has_exception));
+  if (ports > ports_max)
+    return ConfigProblem{"ports", fmt::format("expected at most {}, those of exceptions included, found {}", ports_max, ports)};
+  std::size_t interfaces = ports;
+  for (const PortConfig& port : config.ports) interfaces += port.vlans.size();
+  if (interfaces > interfaces_max)
+    return ConfigProblem{"ports", fmt::format("expected at most {} ports and VLANs together, found {}", interfaces_max,
+                                              interfaces)};
   for (std::size_t i = 0; i < config.ports.size(); ++i)
     if (auto problem = check_port(config, i)) return problem;
   if (auto problem = check_cores(config)) return problem;

@@ -10,15 +10,27 @@
 
 namespace pollux {
 
+/// A VLAN of a port: an interface of its own.
+struct VlanConfig {
+  std::uint16_t id = 0;              ///< 1..vlan_id_max
+  std::vector<IpPrefix> addresses;   ///< as PortConfig's
+  std::uint16_t mtu = 0;             ///< at most the port's; 0: the same
+  bool router_advertisements = false;
+};
+
 struct PortConfig {
   /// A PCI address ("0000:01:00.0") or a vdev string as EAL takes it ("net_tap0,iface=px0").
   std::string device;
-  std::vector<IpPrefix> addresses;  ///< one IPv4 address, and up to v6_addresses_max - 1 of IPv6
+  std::vector<IpPrefix> addresses;  ///< up to v4_addresses_max of IPv4, and up to v6_addresses_max - 1 of IPv6
   std::uint16_t mtu = 1500;
   std::uint16_t rx_ring = 1024;  ///< descriptors, rounded by the driver's limits
   std::uint16_t tx_ring = 1024;
   bool promiscuous = false;
   bool router_advertisements = false;  ///< see InterfaceConfig
+  std::vector<VlanConfig> vlans = {};
+  /// A virtual device that leads to the kernel ("net_tap1,iface=host0"): it gets what belongs to nobody here, and what it
+  /// sends leaves through this port. Empty: none.
+  std::string exception = {};
 };
 
 using RouteConfig = StaticRoute;

@@ -70,11 +70,11 @@ class CoreLoop {
 
   using Tick = std::function<void(Stack&, TimePoint now)>;
 
-  /// `stack` must outlive the loop and have one interface per port.
+  /// `stack` must outlive the loop and have as many ports.
   CoreLoop(Stack& stack, std::vector<Port> ports, const IdleOptions& idle)
       : stack_(stack), ports_(std::move(ports)), idle_(idle) {
-    POLLUX_CHECK(stack.interface_count() == ports_.size(), "%zu interfaces, %zu ports",
-                 stack.interface_count(), ports_.size());
+    POLLUX_CHECK(stack.port_count() == ports_.size(), "the stack has %zu ports, the loop %zu",
+                 stack.port_count(), ports_.size());
   }
 
   /// Calls `tick` from run_ticks() about every `period` (> 0), first one period after `now`. Ticks that were

@@ -28,8 +28,20 @@ void refuse_what_needs_a_restart(const ConfigProposal& proposal) {
 IpSettings ip_settings(TelemetrySource& source, const Config& config) {
   IpSettings settings{config.ip, {}, config.routes, config.neighbors};
   const auto ports = source.port_list();
-  for (std::size_t i = 0; i < ports.size(); ++i)
-    settings.interfaces.push_back(ports[i]->interface_with(config.ports.at(i).addresses));
+  std::vector<InterfaceConfig> vlans;  // behind all ports, as in the stack
+  for (std::size_t i = 0; i < ports.size(); ++i) {
+    if (ports[i]->leads_to_kernel()) {
+      settings.interfaces.push_back(ports[i]->interface());
+      continue;
+    }
+    const std::vector<InterfaceConfig> all = ports[i]->interfaces_with(config.ports.at(i));
+    settings.interfaces.push_back(all.front());
+    for (auto vlan = all.begin() + 1; vlan != all.end(); ++vlan) {
+      vlans.push_back(*vlan);
+      vlans.back().port = static_cast<InterfaceId>(i);
+    }
+  }
+  settings.interfaces.insert(settings.interfaces.end(), vlans.begin(), vlans.end());
   return settings;
 }
 

@@ -67,7 +67,8 @@ Result<void> PollingCore::build_stack() {
     std::vector<Handover*> handovers;
     for (const auto& share : plan_.ports) handovers.push_back(share.handover);
     steered_frames_ = std::make_unique<SteeredFrames>(std::move(handovers), plan_.index);
-    stack_->ip().set_steering(steered_frames_.get());
+    stack_->ip().set_steering(steered_frames_.get(), plan_.index,
+                              static_cast<std::uint16_t>(plan_.ports[0].handover->steering().cores()));
   }
   for (const auto& route : plan_.routes)
     if (auto added = stack_->add_route(route.prefix, route.gateway); !added)

@@ -63,7 +63,7 @@ struct CorePlan {
     Handover* handover = nullptr;
   };
   std::vector<PortShare> ports;
-  std::vector<InterfaceConfig> interfaces;  ///< one per port
+  std::vector<InterfaceConfig> interfaces;  ///< one per port, then the VLANs
   std::vector<RouteConfig> routes;
   std::vector<NeighborConfig> neighbors;
   StackOptions stack;

@@ -101,6 +101,20 @@ std::string pci_advice(const std::string& name) {
       driver.empty() ? "none" : driver, address);
 }
 
+void set_addresses(InterfaceConfig& to, const std::vector<IpPrefix>& addresses) {
+  to.address = {};
+  to.more_v4_addresses.clear();
+  to.v6_addresses.clear();
+  for (const IpPrefix& prefix : addresses) {
+    if (!prefix.address.is_v4())
+      to.v6_addresses.push_back(prefix);
+    else if (to.address.address.is_unspecified())
+      to.address = prefix;
+    else
+      to.more_v4_addresses.push_back(prefix);
+  }
+}
+
 [[noreturn]] void fail_probe(const PortConfig& config, const std::string& name, int error,
                              const std::string& log) {
   std::string advice;
@@ -185,27 +199,50 @@ void Port::start(std::span<rte_mempool* const> pools, std::uint16_t packet_room,
   rx_interrupts_ = rx_interrupts_ && rte_eth_dev_rx_intr_ctl_q_get_fd(id_, 0) >= 0;
   if (cores > 1) apply_steering(cores, *steering);
   if (config_.promiscuous) check(rte_eth_promiscuous_enable(id_), "switching promiscuous mode on");
+  if (interface_.exception) take_mac();
   wait_for_link();
   interface_.name = name_;
-  interface_.router_advertisements = config_.router_advertisements;
   interface_.mtu = config_.mtu;
-  interface_ = interface_with(config_.addresses);
+  const std::vector<InterfaceConfig> all = interfaces_with(config_);
+  interface_ = all.front();
+  vlans_.assign(all.begin() + 1, all.end());
 }
 
-InterfaceConfig Port::interface_with(const std::vector<IpPrefix>& addresses) const {
-  InterfaceConfig interface = interface_;
-  interface.v6_addresses.clear();
-  for (const IpPrefix& prefix : addresses) {
-    if (prefix.address.is_v4())
-      interface.address = prefix;
-    else
-      interface.v6_addresses.push_back(prefix);
+void Port::lead_to_kernel(InterfaceId port, const MacAddress& mac) noexcept {
+  interface_.exception = true;
+  interface_.port = port;
+  interface_.mac = mac;
+}
+
+/// The kernel answers for the port's MAC on its own end.
+void Port::take_mac() {
+  rte_ether_addr address{};
+  std::memcpy(address.addr_bytes, interface_.mac.octets.data(), sizeof address.addr_bytes);
+  if (const int result = rte_eth_dev_default_mac_addr_set(id_, &address); result != 0)
+    log_warning("port {}: its driver does not give {} to the kernel's end ({}): ip link set ... address {}", name_,
+                interface_.mac.to_string(), rte_strerror(-result), interface_.mac.to_string());
+}
+
+std::vector<InterfaceConfig> Port::interfaces_with(const PortConfig& config) const {
+  std::vector<InterfaceConfig> all = {interface_};
+  set_addresses(all.front(), config.addresses);
+  all.front().router_advertisements = config.router_advertisements;
+  for (const VlanConfig& vlan : config.vlans) {
+    InterfaceConfig& to = all.emplace_back();
+    to.name = fmt::format("{}.{}", name_, vlan.id);
+    to.mac = interface_.mac;
+    to.offloads = interface_.offloads;
+    to.vlan = vlan.id;
+    to.mtu = vlan.mtu == 0 ? config_.mtu : vlan.mtu;
+    to.router_advertisements = vlan.router_advertisements;
+    set_addresses(to, vlan.addresses);
   }
-  if (!interface.v6_addresses.empty() || interface.router_advertisements) hear_groups();
-  return interface;
+  const auto speaks_v6 = [](const InterfaceConfig& i) { return !i.v6_addresses.empty() || i.router_advertisements; };
+  if (std::any_of(all.begin(), all.end(), speaks_v6) || !config_.exception.empty()) hear_groups();
+  return all;
 }
 
-// The groups that neighbour discovery asks (RFC 4861 7.2.1); the stack drops what it has not joined.
+// The groups that neighbour discovery asks (RFC 4861 7.2.1), and those that the kernel has joined; the stack drops what it has not joined.
 void Port::hear_groups() const {
   const int all = rte_eth_allmulticast_enable(id_);
   if (all != -ENOTSUP) check(all, "receiving multicast frames");
@@ -214,7 +251,7 @@ void Port::hear_groups() const {
 void Port::start_device(std::span<rte_mempool* const> pools, std::uint16_t packet_room, int socket) {
   configure(packet_room);
   set_up_queues(pools, socket);
-  choose_mac();
+  if (!interface_.exception) choose_mac();
   const int result = rte_eth_dev_start(id_);
   if (result == 0 || !rx_interrupts_) return check(result, "start");
   // A device without interrupts for its queues may refuse to start with them; it starts without.
@@ -258,6 +295,7 @@ void Port::configure(std::uint16_t packet_room) {
   rte_eth_conf conf{};
   conf.rxmode.mtu = config_.mtu;
   if (hardware) conf.rxmode.offloads |= info_.rx_offload_capa & RTE_ETH_RX_OFFLOAD_CHECKSUM;
+  if (!config_.vlans.empty()) conf.rxmode.offloads |= info_.rx_offload_capa & RTE_ETH_RX_OFFLOAD_VLAN_STRIP;
   if (config_.mtu + frame_overhead > packet_room) {
     if ((info_.rx_offload_capa & RTE_ETH_RX_OFFLOAD_SCATTER) == 0)
       throw std::runtime_error(
@@ -277,6 +315,7 @@ void Port::configure(std::uint16_t packet_room) {
   if (hardware)
     tx_wanted |= RTE_ETH_TX_OFFLOAD_IPV4_CKSUM | RTE_ETH_TX_OFFLOAD_TCP_CKSUM | RTE_ETH_TX_OFFLOAD_UDP_CKSUM |
                  RTE_ETH_TX_OFFLOAD_TCP_TSO;
+  if (!config_.vlans.empty()) tx_wanted |= RTE_ETH_TX_OFFLOAD_VLAN_INSERT;
   conf.txmode.offloads = info_.tx_offload_capa & tx_wanted;
   rx_offloads_ = conf.rxmode.offloads;
   tx_offloads_ = conf.txmode.offloads;
@@ -291,7 +330,8 @@ void Port::configure(std::uint16_t packet_room) {
                          .udp_checksum = (tx_offloads_ & RTE_ETH_TX_OFFLOAD_UDP_CKSUM) != 0,
                          .tcp_segmentation = can_cut,
                          .mbufs_max = mbufs_max,
-                         .multi_segment = (tx_offloads_ & RTE_ETH_TX_OFFLOAD_MULTI_SEGS) != 0};
+                         .multi_segment = (tx_offloads_ & RTE_ETH_TX_OFFLOAD_MULTI_SEGS) != 0,
+                         .vlan_insert = (tx_offloads_ & RTE_ETH_TX_OFFLOAD_VLAN_INSERT) != 0};
   check(rte_eth_dev_configure(id_, queues_, queues_, &conf), "configuring");
   const int mtu = rte_eth_dev_set_mtu(id_, config_.mtu);
   if (mtu != -ENOTSUP) check(mtu, fmt::format("setting the mtu {}", config_.mtu));
@@ -348,7 +388,7 @@ void Port::wait_for_link() const {
 PortQueue Port::queue(std::size_t core) const noexcept {
   const auto& offloads = interface_.offloads;
   return {id_, static_cast<std::uint16_t>(core),
-          offloads.ipv4_checksum || offloads.tcp_checksum || offloads.udp_checksum};
+          offloads.ipv4_checksum || offloads.tcp_checksum || offloads.udp_checksum || offloads.vlan_insert};
 }
 
 std::vector<std::pair<std::string, std::uint64_t>> Port::xstats() const {

@@ -59,6 +59,9 @@ class Port {
 
   /// Of the device; -1 when it has none (virtual devices).
   int numa_node() const noexcept;
+  /// Before start(): this is the exception port of the stack's port `port`, whose MAC is `mac`; the kernel's end gets it too.
+  void lead_to_kernel(InterfaceId port, const MacAddress& mac) noexcept;
+  bool leads_to_kernel() const noexcept { return interface_.exception; }
   /// Before start(): queues shall raise interrupts, as far as the driver can.
   void want_rx_interrupts() noexcept { rx_interrupts_ = true; }
   /// Whether RSS can bring the packets of `cores` cores to their queues.
@@ -77,8 +80,11 @@ class Port {
   PortQueue queue(std::size_t core) const noexcept;
   /// What the stack is told about this port; after start().
   const InterfaceConfig& interface() const noexcept { return interface_; }
-  /// The same with other addresses; makes the device hear what they need. Throws like the constructor.
-  InterfaceConfig interface_with(const std::vector<IpPrefix>& addresses) const;
+  /// And about its VLANs, but for the number of this port.
+  const std::vector<InterfaceConfig>& vlans() const noexcept { return vlans_; }
+  /// The port, and its VLANs behind it, with the addresses of `config`, whose VLANs are this port's; makes the device hear
+  /// what they need. Throws like the constructor.
+  std::vector<InterfaceConfig> interfaces_with(const PortConfig& config) const;
   const std::string& name() const noexcept { return name_; }
   /// As DPDK counts ports.
   std::uint16_t id() const noexcept { return id_; }
@@ -98,6 +104,7 @@ class Port {
   void configure(std::uint16_t packet_room);
   void set_up_queues(std::span<rte_mempool* const> pools, int socket);
   void choose_mac();
+  void take_mac();
   void hear_groups() const;
   void wait_for_link() const;
   void check(int result, std::string_view action) const;
@@ -112,6 +119,7 @@ class Port {
   std::uint64_t tx_offloads_ = 0;
   std::uint64_t rx_offloads_ = 0;
   InterfaceConfig interface_;
+  std::vector<InterfaceConfig> vlans_;
   RssPlan rss_;
   std::array<std::uint8_t, RssPlan::key_size_max> rss_key_{};  // drivers keep a pointer to it until they start
   SteeringMode mode_ = SteeringMode::single;

@@ -41,6 +41,20 @@ const Config& checked(const Config& config) {
   return config;
 }
 
+std::string v4_text(const InterfaceConfig& interface) {
+  if (interface.address.address.is_unspecified()) return "none of IPv4";
+  std::string text = interface.address.to_string();
+  for (const IpPrefix& prefix : interface.more_v4_addresses) text += ", " + prefix.to_string();
+  return text;
+}
+
+void log_v6(const InterfaceConfig& interface) {
+  for (const IpPrefix& prefix : interface.v6_addresses)
+    log_info("port {}: address {}, once nobody else is found to have it", interface.name, prefix.to_string());
+  if (interface.router_advertisements)
+    log_info("port {}: routers may advertise further IPv6 addresses and routes", interface.name);
+}
+
 }  // namespace
 
 // Members are released from the last to the first: stacks, then ports, then the pools their rings hold mbufs
@@ -131,6 +145,10 @@ Runtime::Impl::Impl(const Config& config_) : config(checked(config_)), eal(confi
 
 void Runtime::Impl::open_ports() {
   for (const auto& port : config.ports) ports.push_back(std::make_unique<Port>(port));
+  for (const auto& port : config.ports)
+    if (!port.exception.empty())
+      ports.push_back(std::make_unique<Port>(
+          PortConfig{.device = port.exception, .mtu = port.mtu, .rx_ring = port.rx_ring, .tx_ring = port.tx_ring}));
   for (const auto& port : ports) {
     if (port->numa_node() < 0) continue;
     for (const unsigned cpu : eal.cpus())
@@ -170,20 +188,30 @@ void Runtime::Impl::make_steering() {
 void Runtime::Impl::start_ports() {
   std::vector<rte_mempool*> data;
   for (const auto& pool : pools) data.push_back(pool.data());
-  for (auto& port : ports) {
+  std::size_t next_exception = config.ports.size();
+  for (std::size_t i = 0; i < ports.size(); ++i) {
+    auto& port = ports[i];
     const int socket = eal.socket_for(std::max(port->numa_node(), 0));
     if (config.idle == IdlePolicy::adaptive) port->want_rx_interrupts();
     port->start(data, config.pool.packet_room, socket, steering ? &*steering : nullptr);
     const auto& interface = port->interface();
+    // Ports come before their exception ports, in the same order.
+    if (i < config.ports.size() && !config.ports[i].exception.empty())
+      ports[next_exception++]->lead_to_kernel(static_cast<InterfaceId>(i), interface.mac);
     const std::string kernel = port->kernel_interface();
-    log_info("port {}: {}address {}, MAC {}, mtu {}, checksums by the {}", port->name(),
-             kernel.empty() ? "" : fmt::format("kernel interface {}, ", kernel),
-             interface.address.to_string(), interface.mac.to_string(), interface.mtu,
-             interface.offloads.tcp_checksum ? "card" : "CPU");
-    for (const IpPrefix& prefix : interface.v6_addresses)
-      log_info("port {}: address {}, once nobody else is found to have it", port->name(), prefix.to_string());
-    if (interface.router_advertisements)
-      log_info("port {}: routers may advertise further IPv6 addresses and routes", port->name());
+    if (port->leads_to_kernel())
+      log_info("port {}: {}gives the kernel what is nobody's on {}", port->name(),
+               kernel.empty() ? "" : fmt::format("kernel interface {}, ", kernel), ports[interface.port]->name());
+    else
+      log_info("port {}: {}address {}, MAC {}, mtu {}, checksums by the {}", port->name(),
+               kernel.empty() ? "" : fmt::format("kernel interface {}, ", kernel), v4_text(interface),
+               interface.mac.to_string(), interface.mtu, interface.offloads.tcp_checksum ? "card" : "CPU");
+    log_v6(interface);
+    for (const InterfaceConfig& vlan : port->vlans()) {
+      log_info("port {}: VLAN {}, address {}, mtu {}, tags by the {}", port->name(), vlan.vlan, v4_text(vlan), vlan.mtu,
+               vlan.offloads.vlan_insert ? "card" : "CPU");
+      log_v6(vlan);
+    }
     if (!steering) continue;
     log_info("port {}: {}", port->name(), port->steering_text());
     handovers.push_back(
@@ -211,8 +239,13 @@ CorePlan Runtime::Impl::plan_of(std::size_t core, const StackSecrets& secrets) {
     plan.ports.push_back({.queue = core < port.queues() ? std::optional(port.queue(core)) : std::nullopt,
                           .handover = steering ? handovers[i].get() : nullptr});
     plan.interfaces.push_back(port.interface());
-    plan.interfaces.back().primary = core == Steering::primary_core;
   }
+  for (std::size_t i = 0; i < ports.size(); ++i)
+    for (const InterfaceConfig& vlan : ports[i]->vlans()) {
+      plan.interfaces.push_back(vlan);
+      plan.interfaces.back().port = static_cast<InterfaceId>(i);
+    }
+  for (InterfaceConfig& interface : plan.interfaces) interface.primary = core == Steering::primary_core;
   plan.routes = config.routes;
   plan.neighbors = config.neighbors;
   plan.stack = {

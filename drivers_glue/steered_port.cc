@@ -117,7 +117,11 @@ rte_mbuf* SteeredPort::Shared::share(rte_mbuf* packet) noexcept {
     Packet copy = pool.copy_of({rte_pktmbuf_mtod(packet, const std::uint8_t*), packet->data_len});
     if (!copy) {
       ++counters.copies_lost;
-    } else if (to == core) {
+      continue;
+    }
+    copy.mbuf()->vlan_tci = packet->vlan_tci;  // the tag that the card took off
+    copy.mbuf()->ol_flags |= packet->ol_flags & (RTE_MBUF_F_RX_VLAN | RTE_MBUF_F_RX_VLAN_STRIPPED);
+    if (to == core) {
       mine = copy.release();
     } else {
       post(to, copy.release());

@@ -77,6 +77,7 @@ TelemetryDict ports(TelemetrySource& source, TelemetryParameters& parameters) {
                                                .add("kernel_interface", port->kernel_interface())
                                                .add("mac", i.mac.to_string())
                                                .add("address", i.address.to_string())
+                                               .add("vlans", port->vlans().size())
                                                .add("mtu", i.mtu)
                                                .add("rx_packets", s.ipackets)
                                                .add("rx_bytes", s.ibytes)
@@ -145,7 +146,10 @@ TelemetryDict routes(TelemetrySource& source, TelemetryParameters& parameters) {
   parameters.finish("none");
   std::array<Route, 2 * RouteTable::routes_max> routes;  // of both families
   std::size_t count = 0;
+  std::vector<std::string> names(interfaces_max);
   source.on_core(0, [&](PollingCore& on) {
+    for (std::size_t i = 0; i < on.stack()->ip().interface_count(); ++i)
+      names[i] = on.stack()->ip().interface(static_cast<InterfaceId>(i)).name;
     const RouteTable& table = on.stack()->ip().routes();
     for (const auto present : {table.routes(), table.v6_routes()}) {
       std::copy(present.begin(), present.end(), routes.data() + count);
@@ -158,7 +162,7 @@ TelemetryDict routes(TelemetrySource& source, TelemetryParameters& parameters) {
             TelemetryDict()
                 .add("prefix", route.prefix().to_string())
                 .add("gateway", route.is_connected() ? "on link" : route.gateway.to_string())
-                .add("port", source.port_list()[route.interface]->name()));
+                .add("port", names.at(route.interface)));
   return all;
 }
 

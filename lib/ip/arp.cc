@@ -18,7 +18,7 @@ DropReason Ip::arp_input(InterfaceId id, ByteView bytes, TimePoint now) noexcept
   const MacAddress sender_mac = arp->sender_mac();
   const IpAddress sender_ip = arp->sender_ip();
   const bool is_request = arp->operation() == ArpOperation::request;
-  const bool for_us = arp->target_ip().v4_value() == port.address;
+  const bool for_us = port.find_v4(arp->target_ip().v4_value()) != nullptr;
 
   if (sender_mac.is_zero() || sender_mac.is_group() || sender_mac == port.config.mac)
     return DropReason::arp_bad_sender;
@@ -26,9 +26,10 @@ DropReason Ip::arp_input(InterfaceId id, ByteView bytes, TimePoint now) noexcept
     // RFC 5227 2.4 (b): somebody else claims our address; answer with an announcement, at a limited rate.
     if (!port.config.primary) return DropReason::none;
     counters_.add(Counter::arp_conflicts);
-    if (sender_ip.v4_value() == port.address && now >= port.defend_after) {
+    const V4Address* const ours = port.find_v4(sender_ip.v4_value());
+    if (ours != nullptr && now >= port.defend_after) {
       port.defend_after = now + defend_interval;
-      announce(port);
+      announce(port, *ours);
     }
     return DropReason::arp_bad_sender;
   }
@@ -38,7 +39,7 @@ DropReason Ip::arp_input(InterfaceId id, ByteView bytes, TimePoint now) noexcept
   // only for a sender that asks for us and lies in our subnet, so that nobody fills the table with replies.
   bool updated = false;
   const bool on_link =
-      !sender_ip.is_unspecified() && ((sender_ip.v4_value() ^ port.address) & port.mask) == 0;
+      !sender_ip.is_unspecified() && port.v4_on_link(sender_ip.v4_value()) != nullptr;
   if (on_link) {
     std::uint32_t index = neighbors_.find(id, sender_ip);
     updated = index != NeighborTable::nil;
@@ -57,7 +58,7 @@ DropReason Ip::arp_input(InterfaceId id, ByteView bytes, TimePoint now) noexcept
     send_arp(port, sender_mac,
              {.operation = ArpOperation::reply,
               .sender_mac = port.config.mac,
-              .sender_ip = port.config.address.address,
+              .sender_ip = arp->target_ip(),
               .target_mac = sender_mac,
               .target_ip = sender_ip});
     return DropReason::none;
@@ -80,24 +81,31 @@ void Ip::send_arp(Interface& port, const MacAddress& frame_destination, const Ar
   (void)transmit(port, std::move(packet));  // counts what it drops
 }
 
-void Ip::announce(Interface& port) noexcept {
+void Ip::announce_all(Interface& port) noexcept {
+  for (const V4Address& address : port.v4_addresses()) announce(port, address);
+}
+
+void Ip::announce(Interface& port, const V4Address& address) noexcept {
   if (!port.config.primary) return;
   counters_.add(Counter::arp_requests_out);
   send_arp(port, MacAddress::broadcast(),
            {.operation = ArpOperation::request,
             .sender_mac = port.config.mac,
-            .sender_ip = port.config.address.address,
+            .sender_ip = address.ip(),
             .target_mac = {},
-            .target_ip = port.config.address.address});
+            .target_ip = address.ip()});
 }
 
 void Ip::request(Interface& port, Neighbor& neighbor) noexcept {
   const bool unicast = neighbor.state == NeighborState::probe;
+  // RFC 1122 2.3.2, Linux's arp_announce 2: who is asked has to answer into a subnet of its own.
+  const V4Address* const near = port.v4_on_link(neighbor.address.v4_value());
+  const V4Address& source = near != nullptr ? *near : port.ipv4[0];
   counters_.add(Counter::arp_requests_out);
   send_arp(port, unicast ? neighbor.mac() : MacAddress::broadcast(),
            {.operation = ArpOperation::request,
             .sender_mac = port.config.mac,
-            .sender_ip = port.config.address.address,
+            .sender_ip = source.ip(),
             .target_mac = unicast ? neighbor.mac() : MacAddress{},
             .target_ip = neighbor.address});
 }

@@ -35,23 +35,29 @@ void Ip::change(const IpPlan& plan, TimePoint now) {
   options_ = options;
   for (std::size_t i = 0; i < interface_count_; ++i) {
     Interface& port = *interfaces_[i];
-    change_v4_address(port, interfaces[i].address, now_);
+    change_v4_addresses(port, interfaces[i], now_);
     change_v6_addresses(port, interfaces[i].v6_addresses, now_);
     port.config.v6_addresses = interfaces[i].v6_addresses;
     port.update_due();
   }
+  gather_v4_addresses();
   change_routes(plan.routes);
   change_neighbors(plan.neighbors, now_);
   bump_generation(route_generation_);  // flows look their next hop up again
 }
 
-void Ip::change_v4_address(Interface& port, const IpPrefix& address, TimePoint now) noexcept {
-  const bool moved = port.config.address.address != address.address;
-  port.config.address = address;
-  port.set_v4(address);
-  if (!moved) return;
-  announce(port);  // RFC 5227 2.3
-  port.announce_at = now + announce_interval;
+void Ip::change_v4_addresses(Interface& port, const InterfaceConfig& wanted, TimePoint now) {
+  const auto before = port.ipv4;
+  const auto before_end = before.begin() + static_cast<std::ptrdiff_t>(port.v4_count);
+  port.config.address = wanted.address;
+  port.config.more_v4_addresses = wanted.more_v4_addresses;
+  port.set_v4(wanted);
+  for (const V4Address& ours : port.v4_addresses()) {
+    const auto same = [&](const V4Address& old) { return old.address == ours.address; };
+    if (std::any_of(before.begin(), before_end, same)) continue;
+    announce(port, ours);  // RFC 5227 2.3
+    port.announce_at = now + announce_interval;
+  }
 }
 
 void Ip::change_v6_addresses(Interface& port, const std::vector<IpPrefix>& wanted, TimePoint now) noexcept {

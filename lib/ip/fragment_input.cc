@@ -175,6 +175,13 @@ DropReason Ip::restore_header(Reassembler::Added& added, std::uint32_t header_le
 /// What became of a datagram that another core owns now that its ports are known; nullopt: it is ours.
 std::optional<DropReason> Ip::steer(InterfaceId id, Packet& frame) noexcept {
   if (steering_ == nullptr) return std::nullopt;
+  const InterfaceConfig& config = interfaces_[id]->config;
+  if (config.vlan != 0) {
+    // It travels as a frame of the port, with its tag as a card would have taken it off.
+    frame.mbuf()->vlan_tci = config.vlan;
+    frame.mbuf()->ol_flags |= RTE_MBUF_F_RX_VLAN | RTE_MBUF_F_RX_VLAN_STRIPPED;
+    id = config.port;
+  }
   switch (steering_->steer(id, frame)) {
     case FrameSteering::Verdict::ours:
       return std::nullopt;

@@ -38,7 +38,8 @@ std::uint32_t Ip::next_identification(const IpAddress& destination) noexcept {
   std::uint64_t half[2];
   std::memcpy(half, destination.octets().data(), sizeof half);
   const std::uint64_t h = ((half[0] * 0x9e3779b97f4a7c15u) ^ half[1] ^ identification_seed_) * 0xbf58476d1ce4e5b9u;
-  return identifications_[(h >> 56) % identifications_.size()]++;
+  // Cores share addresses but no counters: each has the numbers that leave its own remainder.
+  return identifications_[(h >> 56) % identifications_.size()]++ * cores_ + core_;
 }
 
 DropReason Ip::send_oversized(Packet packet, const IpSend& send, const RouteCache& cache, TimePoint now) noexcept {

@@ -16,7 +16,7 @@ class FrameSteering {
     taken,  ///< it went to its owner; `frame` is null
     full,   ///< its owner cannot take it now; `frame` is untouched, to be dropped
   };
-  /// `frame` is a whole Ethernet frame, longer than the MTU.
+  /// `frame` is a whole Ethernet frame of port `interface`, longer than the MTU; a VLAN's tag is in its mbuf, as if stripped.
   virtual Verdict steer(InterfaceId interface, Packet& frame) noexcept = 0;
 
  protected:

@@ -50,8 +50,9 @@ Result<void> Ip::set_membership(SlabHandle owner, InterfaceId id, const IpAddres
   Interface& port = *interfaces_[id];
   if (!group.is_multicast() || is_permanent_group(group))
     return failure(ErrorCode::invalid_argument, what + "expected a multicast address that is not all hosts'");
-  if (!group.is_v4() && !port.speaks_v6())
-    return failure(ErrorCode::address_unavailable, what + port.config.name + " does not speak IPv6");
+  if (group.is_v4() ? !port.speaks_v4() : !port.speaks_v6())
+    return failure(ErrorCode::address_unavailable,
+                   what + port.config.name + " does not speak IPv" + (group.is_v4() ? "4" : "6"));
   if (!port.config.primary)
     return failure(ErrorCode::invalid_argument, what + "groups arrive at the first core; join there");
   const auto found = std::ranges::find_if(memberships_, [&](const GroupMembership& m) {
@@ -241,7 +242,7 @@ void Ip::send_group_message(Interface& port, const IpAddress& destination, Packe
                .total_length = static_cast<std::uint16_t>(v4_header + length),
                .ttl = group_message_ttl,
                .protocol = static_cast<std::uint8_t>(IpProtocol::igmp),
-               .source = port.config.address.address,
+               .source = port.ipv4[0].ip(),
                .destination = destination}
         .emit(ip, true);
     ip[0] = 0x40 | v4_header / 4;

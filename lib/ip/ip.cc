@@ -10,24 +10,15 @@ constexpr std::uint32_t timer_budget = 128;  // neighbour timers handled per adv
 constexpr std::uint16_t mtu_min = 576;
 constexpr std::uint16_t mtu_max = 9000;
 
-// RFC 1122 3.2.1.3: addresses that never name one host.
-bool is_host_address(std::uint32_t a) noexcept {
-  const std::uint32_t first_octet = a >> 24;
-  return first_octet != 0 && first_octet != 127 && first_octet < 224;
-}
-
 }  // namespace
 
-Ip::Interface::Interface(const InterfaceConfig& c, InterfaceId interface_id)
-    : config(c), id(interface_id), v6_mtu(c.mtu) {
-  set_v4(c.address);
-}
-
-void Ip::Interface::set_v4(const IpPrefix& prefix) noexcept {
-  address = prefix.address.v4_value();
-  mask = prefix_mask(prefix.length);
-  broadcast = prefix.length >= 31 ? 0xffffffffu : address | ~mask;
-}
+Ip::Interface::Interface(const InterfaceConfig& c, InterfaceId interface_id, Interface* port)
+    : config(c),
+      id(interface_id),
+      plain(c.vlan == 0 && c.offloads.multi_segment),
+      v6_mtu(c.mtu),
+      own_tx(port == nullptr ? std::make_unique<TxBatch>() : nullptr),
+      tx(port == nullptr ? *own_tx : port->tx) {}
 
 Ip::Ip(const IpOptions& options, PacketPool pool, Counters& counters, Rng& rng)
     : options_(options),
@@ -47,6 +38,7 @@ Ip::Ip(const IpOptions& options, PacketPool pool, Counters& counters, Rng& rng)
       identification_seed_(rng.next()) {
   for (std::uint32_t& next : identifications_) next = static_cast<std::uint32_t>(rng.next());
   memberships_.reserve(memberships_max);
+  all_v4_.reserve(interfaces_max * v4_addresses_max);
 }
 
 Ip::~Ip() = default;
@@ -55,22 +47,11 @@ std::optional<Error> Ip::config_error(const InterfaceConfig& config) const {
   const auto error = [&](ErrorCode code, const std::string& text) {
     return Error{code, "interface " + config.name + ": " + text};
   };
-  const IpAddress& address = config.address.address;
   if (interface_count_ == interfaces_max)
     return error(ErrorCode::limit_reached, "at most " + std::to_string(interfaces_max) + " interfaces");
   if (config.mac.is_zero() || config.mac.is_group())
     return error(ErrorCode::invalid_argument,
                  "MAC " + config.mac.to_string() + " is not a station's address");
-  if (!address.is_v4() || config.address.length < 1 || config.address.length > 32)
-    return error(ErrorCode::invalid_argument,
-                 "address " + config.address.to_string() + ": expected IPv4 with a prefix length of 1..32");
-  const std::uint32_t value = address.v4_value();
-  const std::uint32_t host_bits = ~prefix_mask(config.address.length);
-  const bool is_subnet_end =
-      config.address.length <= 30 && ((value & host_bits) == 0 || (value & host_bits) == host_bits);
-  if (!is_host_address(value) || is_subnet_end)
-    return error(ErrorCode::invalid_argument, "address " + config.address.to_string() +
-                                                  ": expected a unicast host address of that subnet");
   if (config.mtu < mtu_min || config.mtu > mtu_max)
     return error(ErrorCode::invalid_argument, "MTU " + std::to_string(config.mtu) + ": expected " +
                                                   std::to_string(mtu_min) + ".." + std::to_string(mtu_max));
@@ -84,25 +65,45 @@ std::optional<Error> Ip::config_error(const InterfaceConfig& config) const {
       (!offloads.tcp_checksum || !offloads.ipv4_checksum || !offloads.multi_segment || offloads.mbufs_max < 40))
     return error(ErrorCode::invalid_argument,
                  "TCP segmentation needs the checksums of TCP and IPv4, chains, and at least 40 mbufs a packet");
-  if (is_local(value))
-    return error(ErrorCode::address_in_use, "address " + address.to_string() + " is already ours");
+  if (const auto problem = v4_config_error(config)) return error(problem->code, problem->text);
   if (const auto problem = v6_config_error(config)) return error(ErrorCode::invalid_argument, *problem);
   return std::nullopt;
 }
 
-Result<InterfaceId> Ip::add_interface(const InterfaceConfig& config, TimePoint now) {
+Result<InterfaceId> Ip::add_interface(const InterfaceConfig& given, TimePoint now) {
+  InterfaceConfig config = given;
+  Interface* port = nullptr;
+  if (config.vlan != 0) {
+    if (const auto problem = vlan_config_error(config))
+      return failure(ErrorCode::invalid_argument, "interface " + config.name + ": " + *problem);
+    port = interfaces_[config.port].get();
+    config.mac = port->config.mac;
+    config.offloads = port->config.offloads;
+  } else if (const auto problem = exception_config_error(config)) {
+    return failure(ErrorCode::invalid_argument, "interface " + config.name + ": " + *problem);
+  } else if (interface_count_ != port_count_ || port_count_ == ports_max) {
+    return failure(ErrorCode::limit_reached, "interface " + config.name + ": at most " + std::to_string(ports_max) +
+                                                 " ports, and all of them before the first VLAN");
+  }
   if (auto error = config_error(config)) return tl::unexpected<Error>(std::move(*error));
   const auto id = static_cast<InterfaceId>(interface_count_);
-  if (auto added = routes_.add(config.address, IpAddress(), id); !added) {
-    return failure(added.error().code, "interface " + config.name + ": " + added.error().text);
-  }
   if (interface_count_ == 0) neighbors_.start(now);
   now_ = std::max(now_, now);
-  interfaces_[id] = std::make_unique<Interface>(config, id);
+  interfaces_[id] = std::make_unique<Interface>(config, id, port);
   ++interface_count_;
+  if (config.exception) {
+    interfaces_[id]->partner = interfaces_[config.port].get();
+    interfaces_[config.port]->partner = interfaces_[id].get();
+    has_exceptions_ = true;
+  }
+  if (port == nullptr) {
+    ++port_count_;
+  } else {
+    port->vlans.resize(vlan_id_max + 1);
+    port->vlans[config.vlan] = id;
+  }
   bump_generation(route_generation_);
-  announce(*interfaces_[id]);
-  interfaces_[id]->announce_at = now + announce_interval;
+  if (auto added = add_v4_addresses(*interfaces_[id], now); !added) return tl::unexpected(added.error());
   if (!config.v6_addresses.empty() || config.router_advertisements)
     if (auto added = add_v6_addresses(*interfaces_[id], now); !added) return tl::unexpected(added.error());
   interfaces_[id]->update_due();
@@ -117,7 +118,7 @@ Result<void> Ip::add_route(const IpPrefix& prefix, const IpAddress& gateway) {
   if (!gateway.is_v4()) return add_v6_route(prefix, gateway);
   for (std::size_t i = 0; i < interface_count_; ++i) {
     const Interface& port = *interfaces_[i];
-    if (((gateway.v4_value() ^ port.address) & port.mask) != 0) continue;
+    if (port.v4_on_link(gateway.v4_value()) == nullptr) continue;
     auto added = routes_.add(prefix, gateway, static_cast<InterfaceId>(i));
     if (added) bump_generation(route_generation_);
     return added;
@@ -136,7 +137,7 @@ Result<void> Ip::add_neighbor(const IpAddress& address, const MacAddress& mac) {
   for (std::size_t i = 0; i < interface_count_ && port == nullptr; ++i) {
     const Interface& candidate = *interfaces_[i];
     const auto has = [&](const V6Address& a) { return a.prefix.contains(address); };
-    if (address.is_v4() ? ((address.v4_value() ^ candidate.address) & candidate.mask) == 0
+    if (address.is_v4() ? candidate.v4_on_link(address.v4_value()) != nullptr
                         : std::any_of(candidate.v6.begin(), candidate.v6.begin() + candidate.v6_count, has))
       port = &candidate;
   }
@@ -150,19 +151,6 @@ Result<void> Ip::add_neighbor(const IpAddress& address, const MacAddress& mac) {
   neighbor.is_static = true;
   set_reachable(neighbor, now_);
   return {};
-}
-
-bool Ip::is_local(std::uint32_t address) const noexcept {
-  for (std::size_t i = 0; i < interface_count_; ++i)
-    if (interfaces_[i]->address == address) return true;
-  return false;
-}
-
-bool Ip::is_broadcast(std::uint32_t address) const noexcept {
-  if (address == 0xffffffffu) return true;
-  for (std::size_t i = 0; i < interface_count_; ++i)
-    if (interfaces_[i]->broadcast == address) return true;
-  return false;
 }
 
 bool Ip::is_local(const IpAddress& address) const noexcept {
@@ -180,16 +168,23 @@ const Ip::Interface* Ip::output_interface(const IpAddress& destination, const Ro
     *route = found;
     return interfaces_[found->interface].get();
   }
-  // Groups without a route of their own leave through the first port (RFC 1122 3.3.6 leaves the choice open).
   *route = nullptr;
-  return is_group(destination) && interface_count_ != 0 ? interfaces_[0].get() : nullptr;
+  if (!is_group(destination)) return nullptr;
+  // Groups without a route of their own leave through the first interface (RFC 1122 3.3.6 leaves the choice open).
+  for (std::size_t i = 0; i < interface_count_; ++i)
+    if (interfaces_[i]->speaks_v4()) return interfaces_[i].get();
+  return nullptr;
 }
 
 std::optional<IpAddress> Ip::source_for(const IpAddress& destination) const noexcept {
   const Route* route = nullptr;
   const Interface* const port = output_interface(destination, &route);
   if (port == nullptr) return std::nullopt;
-  if (destination.is_v4()) return port->config.address.address;
+  if (destination.is_v4()) {
+    const IpAddress& next_hop = route == nullptr || route->is_connected() ? destination : route->gateway;
+    const V4Address* const source = v4_source_on(*port, destination.v4_value(), next_hop.v4_value());
+    return source == nullptr ? std::nullopt : std::optional(source->ip());
+  }
   const V6Address* const source = source_on(*port, destination);
   if (source == nullptr) return std::nullopt;
   return source->address();
@@ -206,7 +201,7 @@ void Ip::advance(TimePoint now) noexcept {
 void Ip::run_due(Interface& port, TimePoint now) noexcept {
   if (now >= port.announce_at) {
     port.announce_at = TimePoint::never();
-    announce(port);
+    announce_all(port);
   }
   for (std::size_t i = 0; i < port.v6_count; ++i)
     if (now >= port.v6[i].next_at) detect_duplicates(port, port.v6[i], now);

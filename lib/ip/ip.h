@@ -101,10 +101,10 @@ class Ip {
   ~Ip();
 
   // --- Set-up ---------------------------------------------------------------------------------------------
-  /// Adds a port with its connected routes and announces its IPv4 address by gratuitous ARP (RFC 5227 2.3).
+  /// Adds a port, or a VLAN of one, with its connected routes and announces its IPv4 addresses by gratuitous ARP (RFC 5227 2.3).
   /// Its IPv6 addresses are used once duplicate address detection has found nobody else with them (RFC
-  /// 4862 5.4). Ids count from 0 in the order of the calls. Errors: address not a usable unicast, more than
-  /// interfaces_max, MTU out of range, address or subnet already present.
+  /// 4862 5.4). Ids count from 0 in the order of the calls, and all ports come before the first VLAN. Errors: address not a
+  /// usable unicast, more than ports_max or interfaces_max, MTU out of range, address, subnet or VLAN already present.
   Result<InterfaceId> add_interface(const InterfaceConfig& config, TimePoint now);
   /// Adds a route through `gateway`, which must lie in an interface's subnet ("0.0.0.0/0" and "::/0" are the
   /// defaults). A link-local gateway is taken to be behind the only port with IPv6.
@@ -118,7 +118,24 @@ class Ip {
   /// IPv6 ones are looked for duplicates first; what is no longer an address of ours is no longer answered for.
   void change(const IpPlan& plan, TimePoint now);
   /// With several cores: who asks for the owner of what this core has put together. It must outlive the stack.
-  void set_steering(FrameSteering* steering) noexcept { steering_ = steering; }
+  /// `core` of `cores`: so that identifications of fragments differ between them.
+  void set_steering(FrameSteering* steering, std::uint16_t core = 0, std::uint16_t cores = 1) noexcept {
+    steering_ = steering;
+    core_ = core;
+    cores_ = cores;
+  }
+
+  // --- Exceptions (exception.cc) ------------------------------------------------------------------------------
+  /// Some port has an exception port.
+  bool has_exceptions() const noexcept { return has_exceptions_; }
+  bool is_exception(InterfaceId id) const noexcept { return interfaces_[id]->config.exception; }
+  /// What an exception port received leaves through its port, as it is.
+  void send_from_kernel(InterfaceId id, Packet frame, TimePoint now) noexcept;
+  /// A copy for the kernel of what both have to hear: ARP and neighbour discovery that is not about our addresses, answers
+  /// included. Call it before input().
+  void copy_to_kernel(InterfaceId id, const Packet& frame) noexcept;
+  /// True: the packet, as it came out of input(), is the kernel's now. False: its port has no exception port.
+  [[nodiscard]] bool give_to_kernel(RxPacket& packet) noexcept;
 
   // --- Input ----------------------------------------------------------------------------------------------
   /// Takes one received frame. True: `out` holds a packet for a transport (TCP, UDP, or an ICMP error: then
@@ -161,8 +178,11 @@ class Ip {
   const TxOffloads& offloads(InterfaceId id) const noexcept { return interfaces_[id]->config.offloads; }
   /// Octets of the largest IP packet; routers may have advertised less for IPv6.
   std::uint16_t mtu(InterfaceId id, bool v4) const noexcept { return interfaces_[id]->mtu(v4); }
+  /// What waits for the port's driver; a VLAN shares its port's.
   TxBatch& tx(InterfaceId id) noexcept { return interfaces_[id]->tx; }
   std::size_t interface_count() const noexcept { return interface_count_; }
+  /// Interfaces below this are ports, the others VLANs.
+  std::size_t port_count() const noexcept { return port_count_; }
   std::uint8_t ttl() const noexcept { return options_.ttl; }
   const InterfaceConfig& interface(InterfaceId id) const noexcept { return interfaces_[id]->config; }
 
@@ -211,28 +231,46 @@ class Ip {
   const RouteTable& routes() const noexcept { return routes_; }
 
  private:
+  /// One IPv4 address; host byte order.
+  struct V4Address {
+    std::uint32_t address = 0;
+    std::uint32_t mask = 0;
+    std::uint32_t broadcast = 0;  ///< directed; 255.255.255.255 where the subnet has none (RFC 3021)
+
+    bool contains(std::uint32_t other) const noexcept { return ((other ^ address) & mask) == 0; }
+    IpAddress ip() const noexcept { return IpAddress::v4(address); }
+  };
   struct Interface {
-    Interface(const InterfaceConfig& c, InterfaceId interface_id);
+    /// `port`: of a VLAN; nullptr: it is a port itself.
+    Interface(const InterfaceConfig& c, InterfaceId interface_id, Interface* port);
 
     InterfaceConfig config;
     InterfaceId id;
-    std::uint32_t address = 0;  ///< host byte order, as are the next two
-    std::uint32_t mask = 0;
-    std::uint32_t broadcast = 0;  ///< directed; 255.255.255.255 where the subnet has none (RFC 3021)
+    bool plain;  ///< frames leave as they are: no tag, and chains as they come
+    std::size_t v4_count = 0;
+    std::array<V4Address, v4_addresses_max> ipv4{};
     std::array<V6Address, v6_addresses_max> v6;
     std::size_t v6_count = 0;
     std::uint16_t v6_mtu;  ///< octets, config.mtu or what a router advertised
     Autoconf autoconf;
     TimePoint announce_at = TimePoint::never();  ///< next announcement (RFC 5227 2.3)
     TimePoint due = TimePoint::never();          ///< the earliest of announce_at and every address' next_at
-    TimePoint defend_after;                      ///< no defence of our address before this (RFC 5227 2.4)
-    TxBatch tx;
+    TimePoint defend_after;                      ///< no defence of our addresses before this (RFC 5227 2.4)
+    std::unique_ptr<TxBatch> own_tx;             ///< of a port
+    TxBatch& tx;                                 ///< the port's
+    Interface* partner = nullptr;                ///< a port's exception port, an exception port's port
+    std::vector<InterfaceId> vlans;              ///< of a port, by VLAN id; 0: unknown. Empty: none
     GroupTable v4_groups{true};
     GroupTable v6_groups{false};
 
-    void set_v4(const IpPrefix& prefix) noexcept;
+    void set_v4(const InterfaceConfig& from) noexcept;
     GroupTable& groups(const IpAddress& group) noexcept { return group.is_v4() ? v4_groups : v6_groups; }
+    bool speaks_v4() const noexcept { return v4_count != 0; }
     bool speaks_v6() const noexcept { return v6_count != 0; }
+    std::span<const V4Address> v4_addresses() const noexcept { return {ipv4.data(), v4_count}; }
+    const V4Address* find_v4(std::uint32_t wanted) const noexcept;
+    /// The first address in whose subnet `other` lies.
+    const V4Address* v4_on_link(std::uint32_t other) const noexcept;
     std::uint16_t mtu(bool v4) const noexcept { return v4 ? config.mtu : v6_mtu; }
     TimePoint autoconf_due() const noexcept;
     const V6Address* find_v6(const IpAddress& wanted) const noexcept;
@@ -246,8 +284,16 @@ class Ip {
   // ip.cc
   std::optional<Error> config_error(const InterfaceConfig& config) const;
   void run_due(Interface& port, TimePoint now) noexcept;
-  bool is_local(std::uint32_t address) const noexcept;
-  bool is_broadcast(std::uint32_t address) const noexcept;
+  bool is_local(std::uint32_t address) const noexcept {
+    for (const V4Address& ours : all_v4_)
+      if (ours.address == address) return true;
+    return false;
+  }
+  bool is_broadcast(std::uint32_t address) const noexcept {
+    for (const V4Address& ours : all_v4_)
+      if (ours.broadcast == address) return true;
+    return address == 0xffffffffu;
+  }
   const Interface* output_interface(const IpAddress& destination, const Route** route) const noexcept;
   DropReason drop(DropReason reason) noexcept {
     counters_.drop(reason);
@@ -256,10 +302,29 @@ class Ip {
 
   // change.cc
   friend Result<IpPlan> plan_ip(const IpSettings& settings, PacketPool pool);
-  void change_v4_address(Interface& port, const IpPrefix& address, TimePoint now) noexcept;
+  void change_v4_addresses(Interface& port, const InterfaceConfig& wanted, TimePoint now);
   void change_v6_addresses(Interface& port, const std::vector<IpPrefix>& wanted, TimePoint now) noexcept;
   void change_routes(const RouteTable& configured) noexcept;
   void change_neighbors(const std::vector<IpPlan::Neighbor>& wanted, TimePoint now) noexcept;
+
+  // v4_set_up.cc
+  std::optional<Error> v4_config_error(const InterfaceConfig& config) const;
+  std::optional<Error> v4_address_error(const IpPrefix& prefix) const;
+  Result<void> add_v4_addresses(Interface& port, TimePoint now);
+  void gather_v4_addresses() noexcept;
+  const V4Address* v4_source_on(const Interface& port, std::uint32_t destination, std::uint32_t next_hop) const noexcept;
+
+  // exception.cc
+  std::optional<std::string> exception_config_error(const InterfaceConfig& config) const;
+  [[gnu::cold]] bool dropped_to_kernel(DropReason reason, InterfaceId id, Packet& frame, RxPacket& out) noexcept;
+  bool hand_to_kernel(const Interface& in, Packet& frame, std::uint32_t pulled) noexcept;
+
+  // vlan.cc
+  std::optional<std::string> vlan_config_error(const InterfaceConfig& config) const;
+  DropReason tagged_input(InterfaceId id, Packet& frame, TimePoint now, RxPacket& out) noexcept;
+  static DropReason enter_vlan(const Interface& port, const Packet& frame, InterfaceId& id) noexcept;
+  DropReason finish_frame(const Interface& port, Packet& frame) noexcept;
+  bool write_tag(Packet& frame, std::uint16_t vlan) noexcept;
 
   // v6_set_up.cc
   V6Address& add_v6_address(Interface& port, const IpPrefix& prefix, TimePoint now) noexcept;
@@ -345,7 +410,8 @@ class Ip {
   // arp.cc
   DropReason arp_input(InterfaceId id, ByteView packet, TimePoint now) noexcept;
   void send_arp(Interface& interface, const MacAddress& frame_destination, const ArpFields& arp) noexcept;
-  void announce(Interface& interface) noexcept;
+  void announce(Interface& interface, const V4Address& address) noexcept;
+  void announce_all(Interface& interface) noexcept;
   void request(Interface& port, Neighbor& neighbor) noexcept;
 
   // neighbor.cc
@@ -385,6 +451,9 @@ class Ip {
   TimePoint now_;
   std::array<std::unique_ptr<Interface>, interfaces_max> interfaces_;
   std::size_t interface_count_ = 0;
+  std::size_t port_count_ = 0;
+  bool has_exceptions_ = false;
+  std::vector<V4Address> all_v4_;             // of every interface; has room for all
   std::uint32_t route_generation_ = 1;  // before neighbors_, which bumps it
   RouteTable routes_;
   TokenBucket icmp_errors_;
@@ -393,6 +462,8 @@ class Ip {
   NeighborTable neighbors_;
   Reassembler reassembler_;
   FrameSteering* steering_ = nullptr;
+  std::uint16_t core_ = 0;
+  std::uint16_t cores_ = 1;
   std::uint64_t identification_seed_;
   std::array<std::uint32_t, 64> identifications_;  // of fragmented packets, by a hash of their destination
 };

@@ -26,6 +26,7 @@ bool Ip::input(InterfaceId interface, Packet frame, TimePoint now, RxPacket& out
   out.packet.reset();
   const DropReason reason = link_input(interface, frame, now, out);
   if (reason == DropReason::none) return static_cast<bool>(out.packet);
+  if (has_exceptions_ && dropped_to_kernel(reason, interface, frame, out)) return false;
   out.packet.reset();
   counters_.drop(reason);
   return false;
@@ -39,18 +40,20 @@ DropReason Ip::link_input(InterfaceId id, Packet& frame, TimePoint now, RxPacket
   const MacAddress destination = ethernet->destination();
   const bool group_frame = destination.is_group();
   if (!group_frame && destination != interfaces_[id]->config.mac) return DropReason::eth_not_for_us;
-  // A tag that the NIC took off counts like one that is still there.
-  if ((frame.mbuf()->ol_flags & RTE_MBUF_F_RX_VLAN_STRIPPED) != 0) return DropReason::eth_vlan_unsupported;
+  if ((frame.mbuf()->ol_flags & RTE_MBUF_F_RX_VLAN_STRIPPED) != 0) [[unlikely]]
+    if (const DropReason reason = enter_vlan(*interfaces_[id], frame, id); reason != DropReason::none) return reason;
   switch (ethernet->type()) {
     case EtherType::ipv4:
+      if (!interfaces_[id]->speaks_v4()) break;
       frame.pull_front(EthernetView::header_size);
       counters_.add(Counter::ip_in_receives);
       return ipv4_input(id, frame, group_frame, now, out);
     case EtherType::arp:
+      if (!interfaces_[id]->speaks_v4()) break;
       return arp_input(id, frame.front().subspan(EthernetView::header_size), now);
     case EtherType::vlan:
     case EtherType::qinq:
-      return DropReason::eth_vlan_unsupported;
+      return tagged_input(id, frame, now, out);
     case EtherType::ipv6:
       if (!interfaces_[id]->speaks_v6()) break;
       frame.pull_front(EthernetView::header_size);
@@ -69,6 +72,7 @@ DropReason Ip::ipv4_input(InterfaceId id, Packet& frame, bool group_frame, TimeP
 
   const IpAddress source = ip->source();
   const IpAddress destination = ip->destination();
+  out.interface = id;
   const Target target = classify(*interfaces_[id], destination.v4_value());
   if (target == Target::other) return DropReason::ip_not_local;
   // RFC 3376 4.2.13, RFC 4541 2.1.1: switches and hosts without an address speak IGMP from 0.0.0.0.
@@ -80,7 +84,6 @@ DropReason Ip::ipv4_input(InterfaceId id, Packet& frame, bool group_frame, TimeP
 
   out.source = source;
   out.destination = destination;
-  out.interface = id;
   out.protocol = ip->protocol();
   out.ttl = ip->ttl();
   out.tos = ip->tos();
@@ -109,6 +112,7 @@ DropReason Ip::ipv4_input(InterfaceId id, Packet& frame, bool group_frame, TimeP
         counters_.add(Counter::ip_in_delivers);
         return DropReason::none;
       }
+      if (has_exceptions_ && give_to_kernel(out)) return DropReason::none;
       // RFC 1122 3.2.2.1: protocol unreachable.
       send_unreachable(out, UnreachableCode::protocol, now);
       return DropReason::ip_unknown_protocol;
@@ -116,14 +120,16 @@ DropReason Ip::ipv4_input(InterfaceId id, Packet& frame, bool group_frame, TimeP
 }
 
 Ip::Target Ip::classify(const Interface& port, std::uint32_t destination) const noexcept {
-  if (destination == port.address) [[likely]]
+  if (destination == port.ipv4[0].address) [[likely]]
     return Target::local;
-  if (destination == port.broadcast || destination == 0xffffffffu) return Target::group;
+  if (destination == 0xffffffffu) return Target::group;
+  for (const V4Address& ours : port.v4_addresses())
+    if (destination == ours.broadcast) return Target::group;
   if (destination >> 28 == 0xe) {
     const IpAddress group = IpAddress::v4(destination);
     return is_permanent_group(group) || port.v4_groups.is_member(group) ? Target::group : Target::other;
   }
-  // RFC 1122 3.3.4.2: the weak model; another port's address is ours too.
+  // RFC 1122 3.3.4.2: the weak model; another interface's address is ours too.
   return is_local(destination) ? Target::local : Target::other;
 }
 
@@ -143,6 +149,7 @@ bool Ip::gather_headers(Packet& frame) noexcept {
   if (to == nullptr) return false;
   frame.copy_out(0, {to, wanted});
   head.mbuf()->ol_flags |= frame.mbuf()->ol_flags & ~(RTE_MBUF_F_INDIRECT | RTE_MBUF_F_EXTERNAL);
+  head.mbuf()->vlan_tci = frame.mbuf()->vlan_tci;
   frame.pull_front(wanted);
   if (frame.size() != 0 && !head.chain(frame)) return false;
   frame = std::move(head);

@@ -154,8 +154,8 @@ void Ip::send_prepared(Packet frame, const HeaderTemplate& headers) noexcept {
 }
 
 DropReason Ip::transmit(Interface& port, Packet packet) noexcept {
-  if (!port.config.offloads.multi_segment && packet.segment_count() > 1 && !linearise(packet)) [[unlikely]]
-    return drop(DropReason::no_mbuf);
+  if (!port.plain) [[unlikely]]
+    if (const DropReason reason = finish_frame(port, packet); reason != DropReason::none) return drop(reason);
   const std::uint32_t size = packet.size();
   if (!port.tx.push(packet)) [[unlikely]]
     return drop(DropReason::tx_batch_full);

@@ -14,6 +14,7 @@ DropReason Ip::ipv6_input(InterfaceId id, Packet& frame, bool group_frame, TimeP
   const auto length = static_cast<std::uint32_t>(Ipv6View::header_size + ip->payload_length());
   if (frame.size() > length) frame.trim_to(length);  // Ethernet padding
 
+  out.interface = id;
   out.source = ip->source();
   out.destination = ip->destination();
   const Target target = classify_v6(*interfaces_[id], out.destination);
@@ -24,7 +25,6 @@ DropReason Ip::ipv6_input(InterfaceId id, Packet& frame, bool group_frame, TimeP
   if (group_frame && target == Target::local) return DropReason::ip_in_group_frame;
 
   const Ipv6Chain chain = Ipv6Chain::walk(frame.front(), frame.size(), *ip);
-  out.interface = id;
   out.protocol = chain.protocol;
   out.ttl = ip->hop_limit();
   out.tos = ip->traffic_class();
@@ -62,6 +62,7 @@ DropReason Ip::ipv6_input(InterfaceId id, Packet& frame, bool group_frame, TimeP
         counters_.add(Counter::ip6_in_delivers);
         return DropReason::none;
       }
+      if (has_exceptions_ && give_to_kernel(out)) return DropReason::none;
       // RFC 8200 4: an unknown next header is a parameter problem.
       if (!from_nobody && !out.to_group)
         send_icmpv6_error(out,
@@ -75,7 +76,7 @@ DropReason Ip::ipv6_input(InterfaceId id, Packet& frame, bool group_frame, TimeP
 
 bool Ip::is_local_v6(const IpAddress& address) const noexcept {
   for (std::size_t i = 0; i < interface_count_; ++i)
-    if (const V6Address* const ours = interfaces_[i]->find_v6(address)) return ours->is_assigned();
+    if (const V6Address* const ours = interfaces_[i]->find_v6(address); ours != nullptr && ours->is_assigned()) return true;
   return false;
 }
 

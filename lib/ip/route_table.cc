@@ -12,6 +12,12 @@ const Route* RouteTable::find_v6(const IpPrefix& prefix) const noexcept {
   return nullptr;
 }
 
+const Route* RouteTable::find_v4(const IpPrefix& prefix) const noexcept {
+  for (std::size_t i = 0; i < count_; ++i)
+    if (routes_[i].given.length == prefix.length && routes_[i].contains(prefix.address.v4_value())) return &routes_[i];
+  return nullptr;
+}
+
 Result<void> RouteTable::add(const IpPrefix& prefix, const IpAddress& gateway, InterfaceId interface) {
   const bool v4 = prefix.address.is_v4();
   if (prefix.length > (v4 ? 32 : 128))

@@ -56,6 +56,8 @@ class RouteTable {
       if (v6_routes_[i].given.contains(address)) return &v6_routes_[i];
     return nullptr;
   }
+  /// The IPv4 route for exactly this prefix, or nullptr.
+  const Route* find_v4(const IpPrefix& prefix) const noexcept;
   /// The IPv6 route for exactly this prefix, or nullptr.
   const Route* find_v6(const IpPrefix& prefix) const noexcept;
   std::size_t size() const noexcept { return count_ + v6_count_; }

@@ -20,6 +20,7 @@ struct TxOffloads {
   bool tcp_segmentation = false;
   std::uint16_t mbufs_max = RTE_MBUF_MAX_NB_SEGS;  ///< of one packet that the port cuts
   bool multi_segment = true;  ///< false: chains are copied into one mbuf before they reach the port
+  bool vlan_insert = false;  ///< the port writes the 802.1Q tag that RTE_MBUF_F_TX_VLAN asks for
   bool operator==(const TxOffloads&) const noexcept = default;
 };
 

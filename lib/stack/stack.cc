@@ -9,8 +9,8 @@ namespace pollux {
 
 Result<std::unique_ptr<Stack>> Stack::create(const StackOptions& options, PacketPool pool, TimePoint now) {
   if (auto ok = check_options(options.tcp); !ok) return tl::unexpected(ok.error());
-  // Headers go in front of a payload in one mbuf: Ethernet, IP and TCP with every option.
-  constexpr std::uint32_t headers_max = 14 + 40 + 60;
+  // Headers go in front of a payload in one mbuf: Ethernet with a VLAN's tag, IP and TCP with every option.
+  constexpr std::uint32_t headers_max = 18 + 40 + 60;
   static_assert(RTE_PKTMBUF_HEADROOM >= headers_max);
   if (options.flight_records != 0 && !std::has_single_bit(options.flight_records))
     return failure(ErrorCode::invalid_argument, "flight_records: expected 0 or a power of two, found " +
@@ -33,31 +33,72 @@ Stack::Stack(const StackOptions& options, PacketPool pool, TimePoint now)
 
 Stack::~Stack() = default;
 
+[[gnu::always_inline]] inline void Stack::dispatch(RxPacket& packet, TimePoint now) noexcept {
+  switch (static_cast<IpProtocol>(packet.protocol)) {
+    case IpProtocol::tcp:
+      tcp_.input(std::move(packet), now);
+      break;
+    case IpProtocol::udp:
+      udp_.input(std::move(packet), now);
+      break;
+    case IpProtocol::icmp:
+    case IpProtocol::icmpv6:
+      if (const DropReason reason = icmp_error(packet, now); reason != DropReason::none) counters_.drop(reason);
+      break;
+    default:
+      raw_.input(std::move(packet), now);
+      break;
+  }
+}
+
 void Stack::input(InterfaceId interface, std::span<rte_mbuf* const> burst, TimePoint now) noexcept {
+  if (ip_.has_exceptions()) [[unlikely]]
+    return input_beside_kernel(interface, burst, now);
   constexpr std::size_t prefetch_ahead = 3;
   for (std::size_t i = 0; i < burst.size(); ++i) {
     if (i + prefetch_ahead < burst.size())
       __builtin_prefetch(rte_pktmbuf_mtod(burst[i + prefetch_ahead], const void*));
     RxPacket packet;
     if (!ip_.input(interface, Packet(burst[i]), now, packet)) continue;
-    switch (static_cast<IpProtocol>(packet.protocol)) {
-      case IpProtocol::tcp:
-        tcp_.input(std::move(packet), now);
-        break;
-      case IpProtocol::udp:
-        udp_.input(std::move(packet), now);
-        break;
-      case IpProtocol::icmp:
-      case IpProtocol::icmpv6:
-        icmp_error(packet, now);
-        break;
-      default:
-        raw_.input(std::move(packet), now);
-        break;
-    }
+    dispatch(packet, now);
   }
   tcp_.process_burst();
   udp_.deliver();
+}
+
+/// The same where exception ports are: each packet is asked whose it is before anybody answers it.
+void Stack::input_beside_kernel(InterfaceId interface, std::span<rte_mbuf* const> burst, TimePoint now) noexcept {
+  for (rte_mbuf* const m : burst) {
+    Packet frame(m);
+    if (ip_.is_exception(interface)) {
+      ip_.send_from_kernel(interface, std::move(frame), now);
+      continue;
+    }
+    ip_.copy_to_kernel(interface, frame);
+    RxPacket packet;
+    if (ip_.input(interface, std::move(frame), now, packet) && !is_kernels(packet, now)) dispatch(packet, now);
+  }
+  tcp_.process_burst();
+  udp_.deliver();
+}
+
+/// True: it is nobody's here, and the kernel has it now (or it was an ICMP error, and has been handled).
+bool Stack::is_kernels(RxPacket& packet, TimePoint now) noexcept {
+  switch (static_cast<IpProtocol>(packet.protocol)) {
+    case IpProtocol::tcp:
+      return !tcp_.owns(packet) && ip_.give_to_kernel(packet);
+    case IpProtocol::udp:
+      return !udp_.owns(packet) && ip_.give_to_kernel(packet);
+    case IpProtocol::icmp:
+    case IpProtocol::icmpv6: {
+      const DropReason reason = icmp_error(packet, now);
+      if (reason == DropReason::none || (reason == DropReason::icmp_no_match && ip_.give_to_kernel(packet))) return true;
+      counters_.drop(reason);
+      return true;
+    }
+    default:
+      return false;
+  }
 }
 
 namespace {
@@ -81,21 +122,17 @@ Parsed<IcmpError> icmp_error_of(const RxPacket& packet) noexcept {
 }  // namespace
 
 // RFC 1122 3.2.2: an error goes to the transport whose packet it quotes.
-void Stack::icmp_error(const RxPacket& packet, TimePoint now) noexcept {
+DropReason Stack::icmp_error(const RxPacket& packet, TimePoint now) noexcept {
   const auto error = icmp_error_of(packet);
-  if (!error) return counters_.drop(error.error());
-  DropReason reason = DropReason::icmp_no_match;
+  if (!error) return error.error();
   switch (static_cast<IpProtocol>(error->quoted.protocol)) {
     case IpProtocol::tcp:
-      reason = tcp_.icmp_error(*error, now);
-      break;
+      return tcp_.icmp_error(*error, now);
     case IpProtocol::udp:
-      reason = udp_.icmp_error(*error);
-      break;
+      return udp_.icmp_error(*error);
     default:
-      break;
+      return DropReason::icmp_no_match;
   }
-  if (reason != DropReason::none) counters_.drop(reason);
 }
 
 void Stack::advance(TimePoint now) noexcept {

@@ -48,7 +48,7 @@ class Stack {
   Stack(const Stack&) = delete;
   Stack& operator=(const Stack&) = delete;
 
-  /// See Ip::add_interface; the id is the `interface` of input() and tx().
+  /// See Ip::add_interface; a port's id is the `interface` of input() and tx(), which carry its VLANs too.
   Result<InterfaceId> add_interface(const InterfaceConfig& config, TimePoint now) { return ip_.add_interface(config, now); }
   Result<void> add_route(const IpPrefix& prefix, const IpAddress& gateway) { return ip_.add_route(prefix, gateway); }
 
@@ -60,7 +60,7 @@ class Stack {
   void flush(TimePoint now) noexcept;
   /// What waits for the port's driver. The caller sends from pending() and consume()s what was taken.
   TxBatch& tx(InterfaceId interface) noexcept { return ip_.tx(interface); }
-  std::size_t interface_count() const noexcept { return ip_.interface_count(); }
+  std::size_t port_count() const noexcept { return ip_.port_count(); }
   /// When advance() or flush() next has something to do without new input: `now` or earlier when work is
   /// waiting, never() when nothing is. A loop may sleep until then if no packet comes.
   TimePoint next_deadline() const noexcept;
@@ -84,7 +84,10 @@ class Stack {
 
  private:
   Stack(const StackOptions& options, PacketPool pool, TimePoint now);
-  void icmp_error(const RxPacket& packet, TimePoint now) noexcept;
+  void dispatch(RxPacket& packet, TimePoint now) noexcept;
+  [[gnu::cold]] void input_beside_kernel(InterfaceId interface, std::span<rte_mbuf* const> burst, TimePoint now) noexcept;
+  bool is_kernels(RxPacket& packet, TimePoint now) noexcept;
+  DropReason icmp_error(const RxPacket& packet, TimePoint now) noexcept;
 
   PacketPool pool_;
   Counters counters_;

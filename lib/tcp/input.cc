@@ -19,6 +19,14 @@ void Tcp::input(RxPacket packet, TimePoint now) noexcept {
   if (burst_.full()) process_burst();
 }
 
+bool Tcp::owns(const RxPacket& packet) noexcept {
+  const ByteView header = packet.packet.front();
+  if (header.size() < 4 || packet.to_group) return true;  // input() says what is wrong with it
+  const FlowKey key{packet.destination, packet.source, load_be16(&header[2]), load_be16(&header[0])};
+  return find_flow(key, key.hash(secrets_.flow_hash_seed)) != HashIndex::not_found ||
+         find_listener(key.local, key.local_port) != nullptr;
+}
+
 void Tcp::process_burst() noexcept {
   for (std::uint32_t i = 0; i < burst_.size(); ++i) process(burst_[i]);
   burst_.clear();

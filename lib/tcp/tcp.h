@@ -80,6 +80,8 @@ class Tcp {
   void process_burst() noexcept;
   /// An ICMP error that quotes one of our segments.
   DropReason icmp_error(const IcmpError& error, TimePoint now) noexcept;
+  /// False: a segment, as it comes out of Ip::input(), of no connection and to no listener here.
+  bool owns(const RxPacket& packet) noexcept;
   void advance(TimePoint now) noexcept;
   void flush(TimePoint now) noexcept;
   TimePoint next_deadline() const noexcept;

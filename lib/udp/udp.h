@@ -67,6 +67,8 @@ class Udp {
   TimePoint next_deadline() const noexcept { return looped_count_ == 0 ? TimePoint::never() : TimePoint(); }
   /// An ICMP error that quotes one of our datagrams.
   DropReason icmp_error(const IcmpError& error) noexcept;
+  /// False: a datagram, as it comes out of Ip::input(), for no socket here.
+  bool owns(const RxPacket& packet) const noexcept;
 
  private:
   friend class UdpSocket;

@@ -104,6 +104,16 @@ DropReason Udp::accept(RxPacket& in, TimePoint now) noexcept {
   return DropReason::none;
 }
 
+bool Udp::owns(const RxPacket& packet) const noexcept {
+  const ByteView header = packet.packet.front();
+  if (header.size() < 4) return true;  // input() says what is wrong with it
+  const IpAddress& local = packet.destination;
+  const std::uint32_t index =
+      find_receiver(load_be16(&header[2]), local, {packet.source, load_be16(&header[0])});
+  return index != Slab<Socket>::nil && (!packet.to_group || !local.is_multicast() ||
+                                        ip_.is_wanted(sockets_.handle(index), packet.interface, local, packet.source));
+}
+
 void Udp::deliver_looped(TimePoint now) noexcept {
   static_assert(looped_max < datagrams_per_call_max);  // so handlers run, and send, once all have been taken
   const std::size_t count = std::exchange(looped_count_, 0);

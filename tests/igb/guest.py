@@ -19,6 +19,9 @@ BUILD = pathlib.Path(sys.argv[1])
 ONLY = sys.argv[2] if len(sys.argv) > 2 else ""
 STACK = "192.0.2.2"
 KERNEL = "192.0.2.1"
+VLAN = 7
+VLAN_STACK, VLAN_KERNEL = "198.51.100.2", "198.51.100.1"
+VLAN_STACK6, VLAN_KERNEL6 = "fd00:7::2", "fd00:7::1"
 LOG = pathlib.Path("/tmp/l4echo.log")
 CORES = [1, 2, 1, 2]  # four queues on two CPUs
 LIBC = ctypes.CDLL(None, use_errno=True)  # os.setns came with Python 3.12
@@ -73,13 +76,18 @@ def set_up_cards():
     peer("ip", "address", "add", f"{KERNEL}/24", "dev", "peer0")
     peer("ip", "link", "set", "peer0", "up")
     peer("ip", "link", "set", "lo", "up")
+    peer("ip", "link", "add", "link", "peer0", "name", "vlan7", "type", "vlan", "id", VLAN)
+    peer("ip", "address", "add", f"{VLAN_KERNEL}/24", "dev", "vlan7")
+    peer("ip", "address", "add", f"{VLAN_KERNEL6}/64", "dev", "vlan7", "nodad")
+    peer("ip", "link", "set", "vlan7", "up")
     return first.name
 
 
 class Server:
-    def __init__(self, address):
+    def __init__(self, address, mtu=1500):
         config = {
-            "ports": [{"device": address, "addresses": [f"{STACK}/24"], "rx_ring": 512, "tx_ring": 512}],
+            "ports": [{"device": address, "addresses": [f"{STACK}/24"], "rx_ring": 512, "tx_ring": 512, "mtu": mtu,
+                       "vlans": [{"id": VLAN, "addresses": [f"{VLAN_STACK}/24", f"{VLAN_STACK6}/64"]}]}],
             "cores": CORES, "share_cpus": True,
             "pool": {"packets": 8191, "clones": 8191},
             "eal": {"extra": ["--iova-mode=pa"]},
@@ -141,14 +149,14 @@ def pattern(size, salt=0):
     return b"".join((i * 2654435761 + salt & 0xffffffff).to_bytes(4, "big") for i in range((size + 3) // 4))[:size]
 
 
-def connect(port=7):
-    s = socket.socket()
+def connect(address=STACK, port=7):
+    s = socket.socket(socket.AF_INET6 if ":" in address else socket.AF_INET)
     s.settimeout(60)
-    s.connect((STACK, port))
+    s.connect((address, port))
     return s
 
 
-def echo(connections, octets):
+def echo(connections, octets, address=STACK):
     """All at once: each connection gets back what it sent."""
     data = [pattern(octets, i) for i in range(connections)]
 
@@ -165,7 +173,7 @@ def echo(connections, octets):
     bad = []
 
     def run():
-        sockets = [connect() for _ in range(connections)]
+        sockets = [connect(address) for _ in range(connections)]
         threads = [threading.Thread(target=one, args=pair) for pair in zip(sockets, data)]
         for t in threads:
             t.start()
@@ -196,15 +204,54 @@ def test_ping():
     assert " 0% packet loss" in text, text
 
 
-def test_udp_echo_of_many_sizes():
+def udp_echo(address, sizes):
     def run():
-        s = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+        s = socket.socket(socket.AF_INET6 if ":" in address else socket.AF_INET, socket.SOCK_DGRAM)
         s.settimeout(10)
-        s.connect((STACK, 7))
-        for size in (1, 2, 17, 63, 64, 65, 512, 1471, 1472):
+        s.connect((address, 7))
+        for size in sizes:
             s.send(pattern(size))
-            assert s.recv(2000) == pattern(size), size
+            assert s.recv(65536) == pattern(size), size
     in_namespace(run)
+
+
+def test_udp_echo_of_many_sizes():
+    udp_echo(STACK, (1, 2, 17, 63, 64, 65, 512, 1471, 1472))
+
+
+def tcp_in_the_vlan(address):
+    echo(4, 200_000, address)
+    before = server.counters()
+    host = f"[{address}]" if ":" in address else address
+    peer("curl", "-sS", "-g", "-m", "60", "-o", "/tmp/file", f"http://{host}/300000", timeout=90)
+    assert pathlib.Path("/tmp/file").stat().st_size == 300_000
+    assert server.counters()["PxTcpTsoPackets"] > before.get("PxTcpTsoPackets", 0), address
+
+
+def test_a_vlan_beside_untagged_frames():
+    """The card takes tags off and writes them, and still checks, sums and cuts what is behind them."""
+    assert f"VLAN {VLAN}, address {VLAN_STACK}/24, mtu 1500, tags by the card" in LOG.read_text(), LOG.read_text()
+    for words in ("VLAN_STRIP         used", "VLAN_INSERT        used"):
+        assert words in server.ports, server.ports
+    for address in (VLAN_STACK, VLAN_STACK6):
+        for size in (56, 1400, 3000):
+            text = peer("ping", "-c", "2", "-i", "0.2", "-s", size, "-W", "5", address)
+            assert " 0% packet loss" in text, text
+        udp_echo(address, (1, 64, 65, 1452, 5000))
+    tcp_in_the_vlan(VLAN_STACK)
+    echo(2, 100_000)
+
+
+def test_an_unknown_vlan_is_dropped_by_its_reason():
+    peer("ip", "link", "add", "link", "peer0", "name", "vlan9", "type", "vlan", "id", "9")
+    peer("ip", "link", "set", "vlan9", "up")
+    peer("ip", "address", "add", "203.0.113.1/24", "dev", "vlan9")
+    try:
+        before = server.counters().get("eth_vlan_unknown", 0)
+        peer("ping", "-c", "1", "-W", "1", "203.0.113.2", check=False)
+        assert server.counters().get("eth_vlan_unknown", 0) > before
+    finally:
+        peer("ip", "link", "del", "vlan9")
 
 
 def test_tcp_echo():
@@ -255,6 +302,12 @@ def test_the_card_agrees_with_the_software_hash():
     print("      hashes compared:", counters["PxRssHashChecked"])
 
 
+def test_tcp_over_ipv6_in_the_vlan():
+    """The emulated card hashes no ports of TCP over IPv6, although it is told to: from here on flows are handed to their core
+    in software, as the log says."""
+    tcp_in_the_vlan(VLAN_STACK6)
+
+
 def test_checksums_by_the_card():
     assert "checksums by the card" in LOG.read_text(), LOG.read_text()
     text = peer("cat", "/proc/net/snmp")
@@ -290,6 +343,28 @@ def test_loss_and_delay():
 
 
 def test_it_ends_cleanly():
+    assert server.stop() == 0, LOG.read_text()[-3000:]
+
+
+def test_jumbo_frames():
+    """MTU 9,000 in mbufs of 2,048 octets, untagged and in the VLAN; then it ends cleanly again."""
+    global server
+    for interface in ("peer0", "vlan7"):
+        peer("ip", "link", "set", interface, "mtu", "9000")
+    peer("ip", "address", "replace", f"{VLAN_KERNEL6}/64", "dev", "vlan7", "nodad")  # it went with the link
+    server = Server(cards()[0].name, mtu=9000)
+    assert "SCATTER            used" in server.ports, server.ports
+    for address, header in ((STACK, 40), (VLAN_STACK, 40), (VLAN_STACK6, 60)):
+        text = peer("ping", "-c", "2", "-i", "0.2", "-s", 9000 - header + 12, "-M", "do", "-W", "5", address)
+        assert " 0% packet loss" in text, text
+        udp_echo(address, (1, 2000, 8952, 20000))
+        before = peer("cat", "/sys/class/net/peer0/statistics/rx_packets")
+        echo(2, 500_000, address)
+        packets = int(peer("cat", "/sys/class/net/peer0/statistics/rx_packets")) - int(before)
+        print(f"      {address}: the peer got {packets} packets for 1,000,000 octets")
+        assert packets < 600, "segments are no larger than usual"
+    drops = server.counters()
+    assert not [name for name in drops if name.endswith("bad_checksum") or name == "header_split"], drops
     assert server.stop() == 0, LOG.read_text()[-3000:]
 
 

@@ -158,10 +158,24 @@ INSTANTIATE_TEST_SUITE_P(
              "2001:db8::2/64, "
              "found "
              "'10.0.0.256/24'"},
-        Case{"two", "ports:\n  - device: a\n    addresses: [10.0.0.1/24, 10.0.0.2/24]\n",
-             "3: ports[0].addresses: expected exactly one IPv4 address, found 2"},
+        Case{"nine",
+             "ports:\n  - device: a\n    addresses: [10.0.0.1/24, 10.0.0.2/24, 10.0.0.3/24, 10.0.0.4/24, 10.0.0.5/24, "
+             "10.0.0.6/24, 10.0.0.7/24, 10.0.0.8/24, 10.0.0.9/24]\n",
+             "3: ports[0].addresses: expected at most 8 IPv4 addresses, found 9"},
         Case{"none", "ports:\n  - device: a\n    addresses: []\n",
-             "3: ports[0].addresses: expected exactly one IPv4 address, found 0"},
+             "3: ports[0].addresses: expected at least one address"},
+        Case{"vlan_without_address", port_start + "    vlans:\n      - id: 5\n",
+             "5: ports[0].vlans[0].addresses: is missing; expected a list [...] of items, each an address with a prefix "
+             "length, like 192.0.2.2/24 or 2001:db8::2/64"},
+        Case{"vlan_id", port_start + "    vlans:\n      - {id: 4095, addresses: [10.1.0.1/24]}\n",
+             "5: ports[0].vlans[0].id: expected an integer from 1 to 4094, found '4095'"},
+        Case{"vlan_key", port_start + "    vlans:\n      - {id: 5, adresses: [10.1.0.1/24]}\n",
+             "5: ports[0].vlans[0].adresses: unknown key; did you mean 'addresses'?"},
+        Case{"vlan_twice",
+             port_start + "    vlans:\n      - {id: 5, addresses: [10.1.0.1/24]}\n      - {id: 5, addresses: [10.2.0.1/24]}\n",
+             "6: ports[0].vlans[1].id: 5 is vlans[0] already"},
+        Case{"vlan_mtu", port_start + "    vlans:\n      - {id: 5, addresses: [10.1.0.1/24], mtu: 1501}\n",
+             "5: ports[0].vlans[0].mtu: expected 576 to the port's mtu, 1500, or 0; found 1501"},
         Case{"gateway_with_length", with_ports("routes:\n  - {prefix: 0.0.0.0/0, gateway: 10.0.0.2/24}\n"),
              "4: routes[0].gateway: expected an address, like 192.0.2.1 or 2001:db8::1, found '10.0.0.2/24'"}),
     [](const auto& test) { return test.param.name; });

@@ -52,6 +52,11 @@ ports:
   - device: "net_tap1,iface=px1"
     addresses:
       - 198.51.100.7/25
+    vlans:
+      - id: 5
+        addresses: [10.5.0.2/24, "fd00:5::2/64"]
+        mtu: 1400
+      - {id: 6, addresses: [], router_advertisements: true}
 routes:
   - {prefix: 0.0.0.0/0, gateway: 192.0.2.1}
 neighbors:
@@ -79,6 +84,13 @@ log_level: debug
   EXPECT_EQ(config.ports[1].mtu, 1500);
   ASSERT_EQ(config.ports[1].addresses.size(), 1u);
   EXPECT_EQ(config.ports[1].addresses[0].to_string(), "198.51.100.7/25");
+  EXPECT_TRUE(config.ports[0].vlans.empty());
+  ASSERT_EQ(config.ports[1].vlans.size(), 2u);
+  EXPECT_EQ(config.ports[1].vlans[0].id, 5);
+  EXPECT_EQ(config.ports[1].vlans[0].addresses.at(1).to_string(), "fd00:5::2/64");
+  EXPECT_EQ(config.ports[1].vlans[0].mtu, 1400);
+  EXPECT_EQ(config.ports[1].vlans[1].mtu, 0);
+  EXPECT_TRUE(config.ports[1].vlans[1].router_advertisements);
   ASSERT_EQ(config.routes.size(), 1u);
   EXPECT_EQ(config.routes[0].prefix.to_string(), "0.0.0.0/0");
   EXPECT_EQ(config.routes[0].gateway.to_string(), "192.0.2.1");
@@ -101,6 +113,8 @@ log_level: debug
 TEST(ToYaml, LoadsAgainToTheSameValues) {
   Config config = sample();
   config.cores = {0, 1};
+  config.ports[0].vlans = {{.id = 7, .addresses = {*IpPrefix::from_string("10.7.0.2/24")}, .mtu = 1400},
+                           {.id = 8, .router_advertisements = true}};
   config.routes.push_back({*IpPrefix::from_string("0.0.0.0/0"), *IpAddress::from_string("10.77.0.1")});
   config.eal.file_prefix = "a \"quoted\" word";
   config.eal.extra = {"--log-level=lib.eal:debug", "a,b", "- #"};
@@ -131,6 +145,8 @@ TEST(Schema, HasAKeyForEveryField) {
   EXPECT_EQ(sizeof(TcpConnOptions), 88u);
   EXPECT_EQ(sizeof(TcpOptions), 208u);
   EXPECT_EQ(sizeof(IpOptions), 80u);
+  EXPECT_EQ(sizeof(PortConfig), 120u);
+  EXPECT_EQ(sizeof(VlanConfig), 40u);
   EXPECT_EQ(sizeof(UdpOptions), 8u);
   EXPECT_EQ(sizeof(PoolConfig), 16u);
   EXPECT_EQ(sizeof(TelemetryConfig), 40u);

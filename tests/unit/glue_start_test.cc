@@ -137,6 +137,24 @@ struct ProblemCase {
   const char* key;
 };
 
+VlanConfig vlan(std::uint16_t id, std::uint16_t mtu = 0) {
+  return {.id = id, .addresses = {*IpPrefix::from_string("10.78.0.2/24")}, .mtu = mtu};
+}
+
+TEST(CheckConfig, TakesWhatIsAllowed) {
+  Config only_v6 = one_port();
+  only_v6.ports[0].addresses = {*IpPrefix::from_string("2001:db8::1/64")};
+  EXPECT_FALSE(check_config(only_v6).has_value());
+  Config trunk = one_port();
+  trunk.ports[0].addresses.clear();
+  trunk.ports[0].vlans = {vlan(1), vlan(4094, 576)};
+  EXPECT_FALSE(check_config(trunk).has_value());
+  Config by_routers = one_port();
+  by_routers.ports[0].addresses.clear();
+  by_routers.ports[0].router_advertisements = true;
+  EXPECT_FALSE(check_config(by_routers).has_value());
+}
+
 TEST(CheckConfig, NamesTheKeyAtFault) {
   const std::vector<ProblemCase> cases = {
       {"no port", [](Config& c) { c.ports.clear(); }, "ports"},
@@ -145,8 +163,49 @@ TEST(CheckConfig, NamesTheKeyAtFault) {
       {"long name", [](Config& c) { c.ports[0].device = std::string(64, 'n'); }, "ports[0].device"},
       {"device twice", [](Config& c) { c.ports.push_back(c.ports[0]); }, "ports[1].device"},
       {"no address", [](Config& c) { c.ports[0].addresses.clear(); }, "ports[0].addresses"},
-      {"IPv6", [](Config& c) { c.ports[0].addresses = {{*IpAddress::from_string("2001:db8::1"), 64}}; },
-       "ports[0].addresses"},
+      {"nine IPv4 addresses",
+       [](Config& c) { c.ports[0].addresses.assign(9, *IpPrefix::from_string("10.77.0.2/24")); }, "ports[0].addresses"},
+      {"eight IPv6 addresses",
+       [](Config& c) { c.ports[0].addresses.assign(8, *IpPrefix::from_string("2001:db8::1/64")); }, "ports[0].addresses"},
+      {"IPv6 in small packets",
+       [](Config& c) {
+         c.ports[0].addresses = {*IpPrefix::from_string("2001:db8::1/64")};
+         c.ports[0].mtu = 1279;
+       },
+       "ports[0].mtu"},
+      {"VLAN 0", [](Config& c) { c.ports[0].vlans = {vlan(0)}; }, "ports[0].vlans[0].id"},
+      {"VLAN 4095", [](Config& c) { c.ports[0].vlans = {vlan(4095)}; }, "ports[0].vlans[0].id"},
+      {"a VLAN twice", [](Config& c) { c.ports[0].vlans = {vlan(5), vlan(5)}; }, "ports[0].vlans[1].id"},
+      {"a VLAN without address", [](Config& c) { c.ports[0].vlans = {{.id = 5}}; }, "ports[0].vlans[0].addresses"},
+      {"a VLAN's MTU", [](Config& c) { c.ports[0].vlans = {vlan(5, 1501)}; }, "ports[0].vlans[0].mtu"},
+      {"a VLAN's small MTU", [](Config& c) { c.ports[0].vlans = {vlan(5, 575)}; }, "ports[0].vlans[0].mtu"},
+      {"a card as exception port", [](Config& c) { c.ports[0].exception = "0000:01:00.0"; }, "ports[0].exception"},
+      {"an exception port without a name", [](Config& c) { c.ports[0].exception = ",iface=x"; }, "ports[0].exception"},
+      {"an exception port of a long name", [](Config& c) { c.ports[0].exception = std::string(64, 'n'); },
+       "ports[0].exception"},
+      {"the port itself as exception port", [](Config& c) { c.ports[0].exception = c.ports[0].device; },
+       "ports[0].exception"},
+      {"one exception port for two",
+       [](Config& c) {
+         c.ports[0].exception = "net_tap8,iface=h0";
+         c.ports.push_back(c.ports[0]);
+         c.ports[1].device = "net_tap9";
+       },
+       "ports[1].exception"},
+      {"too many with exception ports",
+       [](Config& c) {
+         c.ports.resize(5, c.ports[0]);
+         for (std::size_t i = 0; i < 5; ++i) {
+           c.ports[i].device = "net_null" + std::to_string(i);
+           c.ports[i].exception = "net_tap" + std::to_string(i);
+         }
+       },
+       "ports"},
+      {"too many VLANs",
+       [](Config& c) {
+         for (std::uint16_t i = 1; i <= interfaces_max; ++i) c.ports[0].vlans.push_back(vlan(i));
+       },
+       "ports"},
       {"small mtu", [](Config& c) { c.ports[0].mtu = 575; }, "ports[0].mtu"},
       {"large mtu", [](Config& c) { c.ports[0].mtu = 9001; }, "ports[0].mtu"},
       {"no rx ring", [](Config& c) { c.ports[0].rx_ring = 0; }, "ports[0].rx_ring"},

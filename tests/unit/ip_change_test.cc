@@ -123,6 +123,49 @@ TEST_F(Change, Ipv6ComesAndGoes) {
   EXPECT_EQ(host.ip.routes().v6_routes().size(), 0u);
 }
 
+TEST_F(Change, SeveralIPv4AddressesComeAndGo) {
+  host.run_for(Duration::from_s(3));
+  (void)host.sent();
+  const IpAddress third = IpAddress::v4(192, 0, 2, 77);
+  IpSettings next = settings();
+  next.interfaces[0].more_v4_addresses = {{new_ip, 24}, {third, 24}};
+  change(next);
+  const auto sent = host.sent();
+  ASSERT_EQ(sent.size(), 2u) << "only the new ones are announced";
+  EXPECT_EQ(arp_of(sent[0].bytes).sender_ip(), new_ip);
+  EXPECT_EQ(arp_of(sent[1].bytes).sender_ip(), third);
+  for (const IpAddress& ours : {our_ip, new_ip, third}) EXPECT_TRUE(host.input(ipv4_frame({.destination = ours})));
+  EXPECT_EQ(host.ip.source_for(new_peer), new_ip);
+  next.interfaces[0].more_v4_addresses = {{third, 24}};
+  change(next);
+  EXPECT_FALSE(host.ip.is_local(new_ip));
+  EXPECT_EQ(host.ip.source_for(new_peer), std::nullopt);
+  next.interfaces[0].address = {};
+  next.interfaces[0].more_v4_addresses.clear();
+  change(next);
+  EXPECT_FALSE(host.input(ipv4_frame({})));
+  EXPECT_EQ(host.drops(DropReason::eth_unknown_type), 1u) << "no IPv4 is left";
+}
+
+TEST_F(Change, AVlansAddressesToo) {
+  IpSettings next = settings();
+  InterfaceConfig vlan = {.name = "port0.5", .address = {IpAddress::v4(10, 5, 0, 1), 24}, .vlan = 5, .port = 0};
+  ASSERT_TRUE(host.ip.add_interface(vlan, host.now));
+  host.run_for(Duration::from_s(3));
+  (void)host.sent();
+  vlan.address = {new_ip, 24};
+  next.interfaces.push_back(vlan);
+  change(next);
+  const auto sent = host.sent();
+  ASSERT_EQ(sent.size(), 1u);
+  EXPECT_EQ(load_be16(&sent[0].bytes[14]), 5) << "announced with its tag";
+  Frame frame = ipv4_frame({.source = new_peer, .destination = new_ip});
+  const std::uint8_t tag[] = {0x81, 0, 0, 5};
+  frame.insert(frame.begin() + 12, tag, tag + 4);
+  EXPECT_TRUE(host.input(frame));
+  EXPECT_EQ(host.rx.interface, 1);
+}
+
 TEST_F(Change, MistakesAreRefusedAsAtTheStart) {
   IpSettings bad_address = settings(), bad_route = settings(), bad_neighbor = settings(), twice = settings();
   bad_address.interfaces[0].address = {subnet_broadcast, 24};

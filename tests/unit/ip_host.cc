@@ -164,6 +164,7 @@ std::vector<SentFrame> IpHost::sent(InterfaceId id) {
     packet.copy_out(0, bytes);
     frames.push_back({.bytes = std::move(bytes),
                       .ol_flags = m->ol_flags,
+                      .vlan_tci = m->vlan_tci,
                       .l2_len = static_cast<std::uint32_t>(m->l2_len),
                       .l3_len = static_cast<std::uint32_t>(m->l3_len),
                       .l4_len = static_cast<std::uint32_t>(m->l4_len),

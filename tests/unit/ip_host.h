@@ -64,6 +64,7 @@ Frame ip_payload_of(const Frame& frame);
 struct SentFrame {
   Frame bytes;
   std::uint64_t ol_flags = 0;
+  std::uint16_t vlan_tci = 0;
   std::uint32_t l2_len = 0, l3_len = 0, l4_len = 0, segments = 0;
   const void* buffer = nullptr;  // of the first segment
 };

@@ -28,8 +28,8 @@ const Case cases[] = {
        return f;
      }(),
      DropReason::ip_truncated},
-    {"802.1Q", with_type(0x8100), DropReason::eth_vlan_unsupported},
-    {"802.1ad", with_type(0x88a8), DropReason::eth_vlan_unsupported},
+    {"802.1Q", with_type(0x8100), DropReason::eth_vlan_unknown},
+    {"802.1ad", with_type(0x88a8), DropReason::eth_qinq},
     {"IPv6", with_type(0x86dd), DropReason::eth_unknown_type},
     {"an 802.3 length", with_type(46), DropReason::eth_unknown_type},
     {"unicast packet in a broadcast frame", ipv4_frame({.mac_destination = MacAddress::broadcast()}),
@@ -56,8 +56,9 @@ TEST(IpLink, ATagThatTheNicTookOffIsStillATag) {
   IpHost host;
   Packet packet = host.packet_of(ipv4_frame({}));
   packet.mbuf()->ol_flags |= RTE_MBUF_F_RX_VLAN | RTE_MBUF_F_RX_VLAN_STRIPPED;
+  packet.mbuf()->vlan_tci = 7;
   EXPECT_FALSE(host.input(std::move(packet)));
-  EXPECT_EQ(host.drops(DropReason::eth_vlan_unsupported), 1u);
+  EXPECT_EQ(host.drops(DropReason::eth_vlan_unknown), 1u);
 }
 
 TEST(IpLink, PaddingBehindTheIpPacketIsCutOff) {

@@ -27,6 +27,7 @@ struct End {
     port.start(data, config.pool.packet_room, eal.socket_for(0));
     stack = std::move(Stack::create({.tcp = config.tcp}, pools.pool(), clock.now()).value());
     EXPECT_TRUE(stack->add_interface(port.interface(), clock.now()).has_value());
+    for (const InterfaceConfig& vlan : port.vlans()) EXPECT_TRUE(stack->add_interface(vlan, clock.now()).has_value());
     loop =
         std::make_unique<CoreLoop<PortQueue>>(*stack, std::vector<PortQueue>{port.queue(0)}, IdleOptions{});
   }
@@ -99,12 +100,33 @@ std::pair<std::string, std::string> make_ring_pair() {
   return {name_a, name};
 }
 
-TEST(RingPair, TwoStacksEchoTcpAndUdpWithoutLosingAnMbuf) {
+/// MTU, and the VLAN whose addresses talk; 0: untagged.
+struct Link {
+  std::uint16_t mtu;
+  std::uint16_t vlan;
+};
+class RingPair : public testing::TestWithParam<Link> {};
+INSTANTIATE_TEST_SUITE_P(Links, RingPair, testing::Values(Link{1500, 0}, Link{1500, 5}, Link{9000, 0}, Link{9000, 5}),
+                         [](const auto& link) {
+                           return (link.param.mtu == 1500 ? std::string("Usual") : std::string("Jumbo")) +
+                                  (link.param.vlan == 0 ? "" : "InAVlan");
+                         });
+
+Config link_config(const Link& link, const std::string& port, std::uint8_t last_octet) {
+  const std::string at = "." + std::to_string(last_octet) + "/24";
+  Config config = end_config(port, (link.vlan == 0 ? "10.0.0" : "10.1.0") + at);
+  config.ports[0].mtu = link.mtu;
+  if (link.vlan != 0) config.ports[0].vlans = {{.id = link.vlan, .addresses = {*IpPrefix::from_string("10.0.0" + at)}}};
+  return config;
+}
+
+TEST_P(RingPair, TwoStacksEchoTcpAndUdpWithoutLosingAnMbuf) {
   test::expect_in_child([] {
+    const Link& link = GetParam();
     const Eal eal(test::device_config("net_ring"));
     const auto [name_a, name_b] = make_ring_pair();
-    End server(end_config(name_a, "10.0.0.1/24"), eal, "a");
-    End client(end_config(name_b, "10.0.0.2/24"), eal, "b");
+    End server(link_config(link, name_a, 1), eal, "a");
+    End client(link_config(link, name_b, 2), eal, "b");
     const auto in_use = [&] {
       return server.pools.pool().in_use() + server.pools.pool().clones_in_use() +
              client.pools.pool().in_use() + client.pools.pool().clones_in_use();
@@ -128,12 +150,17 @@ TEST(RingPair, TwoStacksEchoTcpAndUdpWithoutLosingAnMbuf) {
     EXPECT_EQ(tcp.received, tcp.goal);
     EXPECT_FALSE(tcp.wrong);
     EXPECT_TRUE(tcp.closed);
-    EXPECT_EQ(client.stack->counters()[Counter::tcp_retrans_segs], 0u);
+    const Counters& sent = client.stack->counters();
+    EXPECT_EQ(sent[Counter::tcp_retrans_segs], 0u);
+    // Full segments are as large as the MTU has it (timestamps take 12 octets of each).
+    const std::uint64_t segments = tcp.goal / (link.mtu - 52u);
+    EXPECT_GE(sent[Counter::tcp_out_segs], segments);
+    EXPECT_LE(sent[Counter::tcp_out_segs], segments * 3);
     EXPECT_EQ(server.stack->counters()[Counter::tcp_retrans_segs], 0u);
     for (const End* end : {&server, &client}) {
       const Counters& counters = end->stack->counters();
       // The other end's announcement (gratuitous ARP) concerns nobody yet.
-      EXPECT_LE(counters[DropReason::arp_not_for_us], 1u);
+      EXPECT_LE(counters[DropReason::arp_not_for_us], link.vlan == 0 ? 1u : 2u);
       EXPECT_EQ(counters.drops(), counters[DropReason::arp_not_for_us])
           << counters_text({}, std::vector<CoreReport>{{0, {.counters = counters}}});
     }
