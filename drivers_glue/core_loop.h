@@ -95,6 +95,7 @@ class CoreLoop {
     } else {
       ++counters_.idle_turns;
       ++empty_turns_;
+      if (stack_.has_external_sends()) [[unlikely]] reap();
     }
     return busy;
   }
@@ -200,6 +201,12 @@ class CoreLoop {
       watch.lap(LoopStage::input);
     }
     return any;
+  }
+
+  /// The application waits for memory that a device may have read long ago.
+  void reap() noexcept {
+    if constexpr (requires(Port port) { port.reap(); })
+      for (Port& port : ports_) port.reap();
   }
 
   bool transmit() noexcept {

@@ -162,8 +162,12 @@ Port::~Port() {
   release();
 }
 
+void Port::stop() noexcept {
+  if (std::exchange(started_, false)) rte_eth_dev_stop(id_);
+}
+
 void Port::release() noexcept {
-  if (started_) rte_eth_dev_stop(id_);
+  stop();
   rte_device* device = info_.device;
   rte_eth_dev_close(id_);
   if (created_ && device != nullptr) rte_dev_remove(device);

@@ -32,6 +32,8 @@ class PortQueue {
     if (prepare_) return prepared_burst(packets, n);
     return rte_eth_tx_burst(port_, queue_, packets, n);
   }
+  /// Makes the driver free what the device has sent, which many do only when they send more.
+  void reap() noexcept { rte_eth_tx_done_cleanup(port_, queue_, 0); }
   std::uint16_t port() const noexcept { return port_; }
   std::uint16_t queue() const noexcept { return queue_; }
   /// Packets freed here because the driver refused their offload request (DropReason::tx_prepare_failed).
@@ -71,6 +73,9 @@ class Port {
   /// more than one pool. Throws like the constructor.
   void start(std::span<rte_mempool* const> pools, std::uint16_t packet_room, int socket,
              const Steering* steering = nullptr);
+
+  /// Receives and sends nothing from now on; the driver lets go of what it has sent. Harmless when it is not started.
+  void stop() noexcept;
 
   /// After start(): how packets reach their core, and a sentence for the operator that says why.
   SteeringMode steering_mode() const noexcept { return mode_; }

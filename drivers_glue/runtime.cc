@@ -26,6 +26,7 @@
 #include "pollux/drivers_glue/pools.h"
 #include "pollux/drivers_glue/port.h"
 #include "pollux/drivers_glue/random.h"
+#include "pollux/drivers_glue/registered_memory.h"
 #include "pollux/drivers_glue/steered_ports.h"
 #include "pollux/drivers_glue/steering.h"
 #include "pollux/drivers_glue/telemetry.h"
@@ -107,6 +108,13 @@ struct Runtime::Impl final : TelemetrySource {
   Eal eal;
   std::vector<CorePools> pools;
   std::vector<std::unique_ptr<Port>> ports;
+  std::vector<std::unique_ptr<RegisteredMemory>> memory;  // of the application
+  struct PortStopper {  // before `memory` is released, which a device may be reading
+    std::vector<std::unique_ptr<Port>>& ports;
+    ~PortStopper() {
+      for (const auto& port : ports) port->stop();
+    }
+  } port_stopper{ports};
   std::vector<std::unique_ptr<Doorbell>> doorbells;  // one per core
   std::optional<Steering> steering;                  // with several cores
   std::vector<std::unique_ptr<Handover>> handovers;  // one per port, with several cores
@@ -466,6 +474,17 @@ void Runtime::on_each_core_change(ChangeCallbacks callbacks) {
 void Runtime::describe_config(ConfigListing listing) {
   const std::lock_guard lock(impl_->phase_mutex);
   impl_->listing = std::move(listing);
+}
+
+const ExternalMemory& Runtime::register_memory(std::span<std::uint8_t> region) {
+  for (const auto& other : impl_->memory) {
+    const auto known = other->memory().region();
+    if (region.data() < known.data() + known.size() && known.data() < region.data() + region.size())
+      throw std::runtime_error(fmt::format("{} octets of memory overlap with {} octets that are registered", region.size(),
+                                           known.size()));
+  }
+  impl_->memory.push_back(std::make_unique<RegisteredMemory>(region, impl_->ports));
+  return impl_->memory.back()->memory();
 }
 
 int Runtime::run() {

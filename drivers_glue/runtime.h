@@ -3,6 +3,7 @@
 
 #include <functional>
 #include <memory>
+#include <span>
 #include <string>
 #include <utility>
 #include <vector>
@@ -41,6 +42,11 @@ class Runtime {
   void change_config_from(std::unique_ptr<ConfigSource> source);
   /// What the program does about its own part of a change. Before run().
   void on_each_core_change(ChangeCallbacks callbacks);
+
+  /// Lets stacks send from memory of the application's without copying it (TcpConn::send_external): whole pages, which are
+  /// locked and stay registered until the Runtime is gone; they must stay mapped until then. Control thread, before run().
+  /// Throws std::runtime_error: not whole pages, limits of the process, overlap with what is registered.
+  const ExternalMemory& register_memory(std::span<std::uint8_t> region);
 
   /// Polls until SIGINT or SIGTERM or stop(), then drains: no new connections, open ones may finish until
   /// drain_timeout, the rest is reset. SIGUSR1 prints the counters. Returns 0, or 1 when connections had to

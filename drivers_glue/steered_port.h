@@ -46,6 +46,10 @@ class SteeredPort {
       return queue_->tx_burst(packets, n);
     return shared_->tx_burst(packets, n);
   }
+  /// See PortQueue::reap.
+  void reap() noexcept {
+    if (queue_) queue_->reap();
+  }
   /// True when packets moved on behalf of other cores since the last call.
   bool helped_others() noexcept { return shared_ != nullptr && std::exchange(shared_->moved, false); }
   /// True when another core left something for this one: it must not sleep.

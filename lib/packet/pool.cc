@@ -19,6 +19,18 @@ Packet PacketPool::reference(rte_mbuf& of, std::uint32_t offset, std::uint32_t l
   return Packet(clone);
 }
 
+Packet PacketPool::external(const std::uint8_t* at, rte_iova_t iova, std::uint16_t length,
+                            rte_mbuf_ext_shared_info& shared) noexcept {
+  rte_mbuf* const m = rte_pktmbuf_alloc(clones_);
+  if (m == nullptr) return Packet();
+  rte_mbuf_ext_refcnt_update(&shared, 1);
+  // Nobody writes there: an external buffer is never is_writable().
+  rte_pktmbuf_attach_extbuf(m, const_cast<std::uint8_t*>(at), iova, length, &shared);
+  m->data_len = length;
+  m->pkt_len = length;
+  return Packet(m);
+}
+
 Packet PacketPool::split_front(Packet& packet, std::uint32_t n) noexcept {
   POLLUX_DCHECK(n > 0 && n < packet.size());
   rte_mbuf* const head = packet.mbuf();
@@ -52,19 +64,18 @@ Packet PacketPool::split_front(Packet& packet, std::uint32_t n) noexcept {
   return Packet(head);
 }
 
-Packet PacketPool::copy_of(std::span<const std::uint8_t> bytes) noexcept {
+Packet PacketPool::alloc(std::uint32_t size) noexcept {
+  if (size > alloc_max) return Packet();
   Packet packet = alloc();
   if (!packet) return packet;
   rte_mbuf* const head = packet.mbuf();
   rte_mbuf* last = head;
+  head->pkt_len = size;
   for (;;) {
-    const std::size_t n = std::min<std::size_t>(bytes.size(), rte_pktmbuf_tailroom(last));
-    if (n != 0) std::memcpy(rte_pktmbuf_mtod(last, void*), bytes.data(), n);
-    last->data_len = static_cast<std::uint16_t>(n);
-    head->pkt_len += static_cast<std::uint32_t>(n);
-    bytes = bytes.subspan(n);
-    if (bytes.empty()) return packet;
-    if (head->nb_segs == RTE_MBUF_MAX_NB_SEGS) return Packet();
+    last->data_len = static_cast<std::uint16_t>(std::min<std::uint32_t>(size, rte_pktmbuf_tailroom(last)));
+    size -= last->data_len;
+    if (size == 0) return packet;
+    POLLUX_DCHECK(head->nb_segs < RTE_MBUF_MAX_NB_SEGS);
     last->next = rte_pktmbuf_alloc(data_);
     if (last->next == nullptr) return Packet();
     last = last->next;
@@ -72,6 +83,17 @@ Packet PacketPool::copy_of(std::span<const std::uint8_t> bytes) noexcept {
     last->data_off = 0;
     ++head->nb_segs;
   }
+}
+
+Packet PacketPool::copy_of(std::span<const std::uint8_t> bytes) noexcept {
+  if (bytes.size() > alloc_max) return Packet();
+  Packet packet = alloc(static_cast<std::uint32_t>(bytes.size()));
+  if (!packet) return packet;
+  for (rte_mbuf* m = packet.mbuf(); !bytes.empty(); m = m->next) {
+    std::memcpy(rte_pktmbuf_mtod(m, void*), bytes.data(), m->data_len);
+    bytes = bytes.subspan(m->data_len);
+  }
+  return packet;
 }
 
 }  // namespace pollux

@@ -19,11 +19,19 @@ class PacketPool {
 
   /// An empty packet with RTE_PKTMBUF_HEADROOM octets of headroom; a null Packet when exhausted.
   Packet alloc() noexcept { return Packet(rte_pktmbuf_alloc(data_)); }
+  /// A packet of `size` octets (1 to alloc_max) that hold nothing yet, headroom in front; null, and nothing leaked, when
+  /// that is too many or the pool is exhausted.
+  Packet alloc(std::uint32_t size) noexcept;
+  static constexpr std::uint32_t alloc_max = 1u << 20;
   /// A one-segment packet without headroom that refers to octets [offset, offset + length) of the single
   /// segment `of`, without copying; keeps that buffer alive. Null when the clone pool is exhausted.
   /// `of` itself may be indirect or external. offset + length <= of.data_len.
   Packet reference(rte_mbuf& of, std::uint32_t offset, std::uint32_t length) noexcept;
-  /// Copies `bytes` into freshly allocated, chained mbufs; null (nothing leaked) when exhausted.
+  /// A one-segment packet without headroom that is the `length` octets at `at`, which live outside the pools; their
+  /// `shared` count gets one more reference, dropped with the last mbuf that refers to them. `iova`: `at`, as devices see
+  /// it. Null when the clone pool is exhausted.
+  Packet external(const std::uint8_t* at, rte_iova_t iova, std::uint16_t length, rte_mbuf_ext_shared_info& shared) noexcept;
+  /// Copies `bytes` (up to alloc_max) into freshly allocated, chained mbufs; null (nothing leaked) like alloc().
   Packet copy_of(std::span<const std::uint8_t> bytes) noexcept;
   /// Splits `packet`, 0 < n < packet.size(): returns its first `n` octets and leaves the rest in `packet`.
   /// Payload is not copied: only an mbuf that the cut goes through is referenced from both sides, so neither

@@ -31,7 +31,9 @@ Stack::Stack(const StackOptions& options, PacketPool pool, TimePoint now)
       raw_(ip_, pool, counters_),
       tcp_(options.tcp, options.secrets, ip_, pool, counters_, rng_, flight_, now, options.local_ports) {}
 
-Stack::~Stack() = default;
+Stack::~Stack() {
+  for (InterfaceId i = 0; i < interface_count(); ++i) tx(i).clear();  // they may refer to memory of the application's
+}
 
 [[gnu::always_inline]] inline void Stack::dispatch(RxPacket& packet, TimePoint now) noexcept {
   switch (static_cast<IpProtocol>(packet.protocol)) {
@@ -141,7 +143,10 @@ void Stack::advance(TimePoint now) noexcept {
   tcp_.advance(now);
 }
 
-void Stack::flush(TimePoint now) noexcept { tcp_.flush(now); }
+void Stack::flush(TimePoint now) noexcept {
+  if (has_external_sends()) [[unlikely]] tcp_.external().poll();
+  tcp_.flush(now);
+}
 
 TimePoint Stack::next_deadline() const noexcept {
   return std::min({ip_.next_deadline(), udp_.next_deadline(), tcp_.next_deadline()});

@@ -17,6 +17,7 @@
 #include "pollux/base/time.h"
 #include "pollux/ip/ip.h"
 #include "pollux/packet/pool.h"
+#include "pollux/packet/write_buffer.h"
 #include "pollux/stack/raw.h"
 #include "pollux/tcp/tcp.h"
 #include "pollux/udp/udp.h"
@@ -37,8 +38,8 @@ struct StackOptions {
   UdpPortShare udp_ports = {};  ///< of the ephemeral UDP ports, those that other cores bring here
 };
 
-/// One core's stack. All calls come from the owning core. Application callbacks run inside input(), advance()
-/// and inside the application's own calls.
+/// One core's stack. All calls come from the owning core. Application callbacks run inside input(), advance(), at the
+/// start of flush() and inside the application's own calls.
 class Stack {
  public:
   /// Checks the options; Errors name the option, its value and what is allowed. `pool` must outlive the stack.
@@ -70,6 +71,17 @@ class Stack {
   Raw& raw() noexcept { return raw_; }
   Ip& ip() noexcept { return ip_; }
   PacketPool& pool() noexcept { return pool_; }
+  /// Room for a message of `size` octets (1 to WriteBuffer::size_max) to write into and then send; null when the pool is
+  /// exhausted.
+  WriteBuffer alloc(std::uint32_t size) noexcept { return WriteBuffer::alloc(pool_, size); }
+  /// `bytes` (1 to ExternalSends::send_max octets of `memory`) to be sent by whatever takes Bytes. `send` and the octets must
+  /// stay as they are until send.on_complete(). Empty, and `send` not pending, when the pool is exhausted.
+  Bytes external(const ExternalMemory& memory, std::span<const std::uint8_t> bytes, ExternalSend& send) noexcept {
+    return Bytes(tcp_.external().wrap(pool_, memory, bytes, send));
+  }
+  /// True while a device may hold octets of the application's memory: a loop with nothing to do should make it let go of
+  /// what it has sent.
+  bool has_external_sends() const noexcept { return tcp_.external().pending() != 0; }
   const Counters& counters() const noexcept { return counters_; }
   FlightRecorder& flight() noexcept { return flight_; }
   /// True when the last advance() ran out of its budget of timers.

@@ -40,6 +40,10 @@ SendResult TcpConn::send(std::span<const std::uint8_t> bytes) noexcept {
 SendResult TcpConn::send(std::string_view text) noexcept {
   return send(std::span(reinterpret_cast<const std::uint8_t*>(text.data()), text.size()));
 }
+SendResult TcpConn::send_external(const ExternalMemory& memory, std::span<const std::uint8_t> bytes,
+                                  ExternalSend& send) noexcept {
+  return tcp_ == nullptr ? SendResult{0, SendStatus::closed} : tcp_->send_external(handle_, memory, bytes, send);
+}
 void TcpConn::shutdown_send() noexcept {
   if (Tcb* tcb = tcp_ == nullptr ? nullptr : tcp_->find(handle_)) tcp_->shutdown_send(*tcb);
 }
@@ -309,6 +313,22 @@ SendResult Tcp::send_copy(SlabHandle handle, std::span<const std::uint8_t> bytes
   if (taken == bytes.size()) return {taken, SendStatus::ok};
   tcb->is.want_writable = true;
   return {taken, taken < wanted ? SendStatus::no_memory : SendStatus::would_block};
+}
+
+SendResult Tcp::send_external(SlabHandle handle, const ExternalMemory& memory, std::span<const std::uint8_t> bytes,
+                              ExternalSend& send) noexcept {
+  Tcb* tcb = find(handle);
+  if (tcb == nullptr || !accepts_data(*tcb)) return {0, SendStatus::closed};
+  if (bytes.empty()) return {};
+  const std::uint32_t most = std::min(send_space(*tcb), ExternalSends::send_max);
+  const auto taken = static_cast<std::uint32_t>(std::min<std::size_t>(bytes.size(), most));
+  if (taken < bytes.size()) tcb->is.want_writable = true;
+  if (taken == 0) return {0, SendStatus::would_block};
+  Packet packet = external_.wrap(pool_, memory, bytes.first(taken), send);
+  if (!packet) return {0, SendStatus::no_memory};
+  tcb->queue.append(std::move(packet));
+  mark_dirty(*tcb);
+  return {taken, taken == bytes.size() ? SendStatus::ok : SendStatus::would_block};
 }
 
 void Tcp::shutdown_send(Tcb& tcb) noexcept {

@@ -8,6 +8,7 @@
 #include "pollux/base/slab.h"
 #include "pollux/ip/send_status.h"
 #include "pollux/packet/bytes.h"
+#include "pollux/packet/external.h"
 #include "pollux/tcp/options.h"
 #include "pollux/wire/address.h"
 
@@ -49,6 +50,11 @@ class TcpConn {
   /// charged to its receive window, so an echo needs no buffering of its own. Other bytes are accepted up to
   /// the send buffer, and on_writable follows a would_block. Nothing is transmitted before the next flush.
   SendResult send(Bytes&& bytes) noexcept;
+  /// Queues octets of the application's own memory, up to the free send buffer and ExternalSends::send_max, without
+  /// copying them. `send` and the octets accepted must stay as they are until send.on_complete(); when none was accepted it
+  /// is not called. on_writable follows a would_block. A stack whose port cannot send chains copies after all.
+  [[nodiscard]] SendResult send_external(const ExternalMemory& memory, std::span<const std::uint8_t> bytes,
+                                         ExternalSend& send) noexcept;
   /// Copies up to the free send buffer into the core's pool.
   [[nodiscard]] SendResult send(std::span<const std::uint8_t> bytes) noexcept;
   [[nodiscard]] SendResult send(std::string_view text) noexcept;

@@ -15,7 +15,8 @@ bool SendQueue::tail_takes(std::uint32_t n) const noexcept {
 void SendQueue::append(Packet payload) noexcept {
   const std::uint32_t length = payload.size();
   if (length == 0) return;
-  if (length <= copy_max && payload.segment_count() == 1 && tail_takes(length)) {
+  // External memory stays referred to until it is acknowledged: its owner waits for that.
+  if (length <= copy_max && payload.segment_count() == 1 && !RTE_MBUF_HAS_EXTBUF(payload.mbuf()) && tail_takes(length)) {
     std::memcpy(rte_pktmbuf_mtod_offset(tail_, std::uint8_t*, tail_->data_len), payload.data(), length);
     tail_->data_len = static_cast<std::uint16_t>(tail_->data_len + length);
     size_ += length;

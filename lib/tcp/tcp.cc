@@ -95,7 +95,10 @@ Tcp::~Tcp() {
     timers_.cancel(tcb);
     tcb.out_of_order.clear(out_of_order_);
     tcb.board.clear(sent_);
+    tcb.queue.clear();
+    tcb.state = TcpState::closed;  // what on_complete() may ask for now
   });
+  external_.complete_all();
 }
 
 // --- Opening -------------------------------------------------------------------------------------------------

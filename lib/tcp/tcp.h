@@ -100,6 +100,9 @@ class Tcp {
   /// Fills `out` with listeners from slot `next_slot` on; fewer than out.size(): there are no more.
   std::size_t list_listeners(std::uint32_t& next_slot, std::span<TcpListenerInfo> out) const noexcept;
   TcpUsage usage() const noexcept;
+  /// What was sent from the application's own memory and is not complete.
+  ExternalSends& external() noexcept { return external_; }
+  const ExternalSends& external() const noexcept { return external_; }
   /// The connection that a handle names, for calls on behalf of an operator.
   TcpConn conn(SlabHandle handle) noexcept { return {this, handle}; }
 
@@ -176,6 +179,8 @@ class Tcp {
   // conn.cc: the application's calls
   SendResult send(SlabHandle handle, Bytes& bytes) noexcept;
   SendResult send_copy(SlabHandle handle, std::span<const std::uint8_t> bytes) noexcept;
+  SendResult send_external(SlabHandle handle, const ExternalMemory& memory, std::span<const std::uint8_t> bytes,
+                           ExternalSend& send) noexcept;
   void shutdown_send(Tcb& tcb) noexcept;
   void close(SlabHandle handle) noexcept;
   void abort(SlabHandle handle, CloseReason reason) noexcept;
@@ -400,6 +405,7 @@ class Tcp {
   TimePoint now_;
   std::uint32_t now_ms_;
 
+  ExternalSends external_;        // outlives the queues that hold what it counts
   SegmentBurst burst_;
   Slab<Tcb> tcbs_;
   Slab<ConnExtras> extras_;

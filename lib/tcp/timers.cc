@@ -116,6 +116,9 @@ void Tcp::advance(TimePoint now) noexcept {
 TimePoint Tcp::next_deadline() const noexcept {
   if (timers_pending_) return now_;
   TimePoint next = timers_.next_deadline();
+  // What a device holds of the application's memory it gives back without a packet that would wake a loop.
+  constexpr Duration look_for_completion = Duration::from_ms(1);
+  if (external_.pending() != 0) next = std::min(next, now_ + look_for_completion);
   if (dirty_count_ != 0) next = std::min(next, std::max(blocked_until_, now_));
   if (time_wait_.oldest() != TimeWaitTable::nil) next = std::min(next, time_wait_[time_wait_.oldest()].expiry);
   return next;

@@ -185,7 +185,10 @@ bool SimHost::give_output() {
       frames = cut(*pending[i]);
     else
       frames.push_back(finish_frame(*pending[i]));
-    rte_pktmbuf_free(pending[i]);
+    if (keeps_sent_)
+      sent_.emplace_back(pending[i]);
+    else
+      rte_pktmbuf_free(pending[i]);
     for (Frame& frame : frames) {
       world_.trace().add(world_.now(), name(), "out", frame);
       if (const std::string problem = monitor_.sent(decode(frame), lost_output(counters())); !problem.empty())

@@ -7,6 +7,7 @@
 #include <memory>
 #include <optional>
 #include <string>
+#include <vector>
 
 #include "pollux/stack/stack.h"
 #include "support/frame.h"
@@ -52,6 +53,12 @@ class SimHost {
 
   /// A frame reaches the port; the stack sees it in the next turn.
   void receive(Frame frame) { arrived_.push_back(std::move(frame)); }
+  /// While on, the port goes on reading what it has sent, as one does that gives mbufs back late. Off: it lets go of them.
+  void keep_sent(bool on) {
+    keeps_sent_ = on;
+    if (!on) sent_.clear();
+  }
+  const std::vector<Packet>& sent() const noexcept { return sent_; }
   /// Where frames that leave go.
   void on_output(std::function<void(Frame)> output) { output_ = std::move(output); }
 
@@ -77,6 +84,8 @@ class SimHost {
   HostOptions options_;
   MacAddress mac_;
   HeapPool pool_;
+  std::vector<Packet> sent_;  // while keeps_sent_
+  bool keeps_sent_ = false;
   std::unique_ptr<Stack> stack_;
   TcpMonitor monitor_;
   std::function<void(Frame)> output_;

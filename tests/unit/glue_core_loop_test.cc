@@ -26,6 +26,7 @@ struct Wire {
   std::uint16_t tx_room = 65535;   ///< packets that the device takes before it is full
   std::uint16_t tx_burst = 65535;  ///< packets that it takes at a time
   std::uint16_t largest_rx = 0;    ///< that was asked for
+  int reaped = 0;                  ///< times that the driver was to free what it has sent
 };
 
 struct DeafHandler final : TcpHandler {
@@ -49,6 +50,10 @@ struct FakePort {
     for (std::uint16_t i = 0; i < taken; ++i) wire->from_stack.emplace_back(packets[i]);
     wire->tx_room = static_cast<std::uint16_t>(wire->tx_room - taken);
     return taken;
+  }
+  void reap() noexcept {
+    ++wire->reaped;
+    wire->from_stack.clear();
   }
 };
 static_assert(BurstPort<FakePort>);
@@ -139,6 +144,32 @@ class CoreLoopTest : public testing::Test {
   std::unique_ptr<Stack> stack;
   std::unique_ptr<CoreLoop<FakePort>> loop;
 };
+
+struct Sending final : ExternalSend {
+  int completed = 0;
+  void on_complete() noexcept override { ++completed; }
+};
+
+// A driver that frees what it has sent only when it sends more would keep the application's memory for ever.
+TEST_F(CoreLoopTest, AnIdleDriverGivesTheApplicationsMemoryBack) {
+  introduce_peer();
+  const std::vector<std::uint8_t> octets(1000, 'x');
+  const ExternalMemory memory(octets);
+  Sending sending;
+  EXPECT_EQ(stack->raw().send({.remote = peer_ip, .protocol = 253}, stack->external(memory, octets, sending)),
+            SendStatus::ok);
+  loop->turn(start);
+  EXPECT_EQ(wires[0].reaped, 0) << "a turn with work";
+  EXPECT_EQ(sending.completed, 0);
+  EXPECT_LE(stack->next_deadline(), start + Duration::from_ms(1)) << "no packet will wake the loop";
+  loop->turn(start);
+  EXPECT_EQ(wires[0].reaped, 1);
+  loop->turn(start);
+  EXPECT_EQ(sending.completed, 1);
+  const int reaped = wires[0].reaped;
+  for (int i = 0; i < 10; ++i) loop->turn(start);
+  EXPECT_EQ(wires[0].reaped, reaped) << "nobody waits";
+}
 
 class TwoPortLoopTest : public CoreLoopTest {
  protected:
