@@ -50,6 +50,7 @@ class Bytes {
   }
 
   bool empty() const noexcept { return size() == 0; }
+  explicit operator bool() const noexcept { return !empty(); }
   std::uint32_t size() const noexcept { return packet_ ? packet_.size() : 0; }
   /// The first contiguous piece; all of it when is_contiguous(). Valid until this is moved, split or dropped.
   std::span<const std::uint8_t> front() const noexcept {

@@ -23,7 +23,9 @@ Result<std::unique_ptr<Stack>> Stack::create(const StackOptions& options, Packet
 }
 
 Stack::Stack(const StackOptions& options, PacketPool pool, TimePoint now)
-    : pool_(pool),
+    : now_(now),
+      work_(now),
+      pool_(pool),
       rng_(options.seed),
       flight_(options.flight_records),
       ip_(options.ip, pool, counters_, rng_),
@@ -32,6 +34,7 @@ Stack::Stack(const StackOptions& options, PacketPool pool, TimePoint now)
       tcp_(options.tcp, options.secrets, ip_, pool, counters_, rng_, flight_, now, options.local_ports) {}
 
 Stack::~Stack() {
+  parts_.clear();
   for (InterfaceId i = 0; i < interface_count(); ++i) tx(i).clear();  // they may refer to memory of the application's
 }
 
@@ -54,6 +57,7 @@ Stack::~Stack() {
 }
 
 void Stack::input(InterfaceId interface, std::span<rte_mbuf* const> burst, TimePoint now) noexcept {
+  now_ = now;
   if (ip_.has_exceptions()) [[unlikely]]
     return input_beside_kernel(interface, burst, now);
   constexpr std::size_t prefetch_ahead = 3;
@@ -138,18 +142,22 @@ DropReason Stack::icmp_error(const RxPacket& packet, TimePoint now) noexcept {
 }
 
 void Stack::advance(TimePoint now) noexcept {
+  now_ = now;
   ip_.advance(now);
   udp_.advance(now);
   tcp_.advance(now);
+  work_.advance(now);
 }
 
 void Stack::flush(TimePoint now) noexcept {
+  now_ = now;
   if (has_external_sends()) [[unlikely]] tcp_.external().poll();
+  work_.flush();
   tcp_.flush(now);
 }
 
 TimePoint Stack::next_deadline() const noexcept {
-  return std::min({ip_.next_deadline(), udp_.next_deadline(), tcp_.next_deadline()});
+  return std::min({ip_.next_deadline(), udp_.next_deadline(), tcp_.next_deadline(), work_.next_deadline(now_)});
 }
 
 }  // namespace pollux

@@ -10,6 +10,7 @@
 #include <cstdint>
 #include <memory>
 #include <span>
+#include <vector>
 
 #include "pollux/base/counters.h"
 #include "pollux/base/result.h"
@@ -18,6 +19,7 @@
 #include "pollux/ip/ip.h"
 #include "pollux/packet/pool.h"
 #include "pollux/packet/write_buffer.h"
+#include "pollux/stack/app_work.h"
 #include "pollux/stack/raw.h"
 #include "pollux/tcp/tcp.h"
 #include "pollux/udp/udp.h"
@@ -25,6 +27,12 @@
 namespace pollux {
 
 using StackSecrets = TcpSecrets;
+
+/// Something that lives on a core's stack and goes first when that ends, while calls still work.
+class StackPart {
+ public:
+  virtual ~StackPart() = default;
+};
 
 struct StackOptions {
   IpOptions ip;
@@ -66,6 +74,21 @@ class Stack {
   /// waiting, never() when nothing is. A loop may sleep until then if no packet comes.
   TimePoint next_deadline() const noexcept;
 
+  /// What the last input(), advance() or flush() was given.
+  TimePoint now() const noexcept { return now_; }
+  /// Calls timer.on_timer at `when`; an armed timer is moved, never() cancels it. O(1).
+  void arm(AppTimer& timer, TimePoint when) noexcept { work_.arm(timer, when); }
+  /// Calls deferred.run at the start of the next flush, which is this turn's inside a callback. O(1).
+  void defer(Deferred& deferred) noexcept { work_.defer(deferred); }
+  /// The part of type T, made from this stack when it is first asked for. One of each type; off the data path.
+  template <typename T>
+  T& part() {
+    for (const auto& entry : parts_)
+      if (entry.type == &part_type<T>) return static_cast<T&>(*entry.part);
+    parts_.push_back({&part_type<T>, std::make_unique<T>(*this)});
+    return static_cast<T&>(*parts_.back().part);
+  }
+
   Tcp& tcp() noexcept { return tcp_; }
   Udp& udp() noexcept { return udp_; }
   Raw& raw() noexcept { return raw_; }
@@ -95,12 +118,21 @@ class Stack {
   void abort_all(TimePoint now) noexcept { tcp_.abort_all(now); }
 
  private:
+  struct Part {
+    const char* type;
+    std::unique_ptr<StackPart> part;
+  };
+  template <typename T>
+  static constexpr char part_type = 0;  // its address tells types apart
+
   Stack(const StackOptions& options, PacketPool pool, TimePoint now);
   void dispatch(RxPacket& packet, TimePoint now) noexcept;
   [[gnu::cold]] void input_beside_kernel(InterfaceId interface, std::span<rte_mbuf* const> burst, TimePoint now) noexcept;
   bool is_kernels(RxPacket& packet, TimePoint now) noexcept;
   DropReason icmp_error(const RxPacket& packet, TimePoint now) noexcept;
 
+  TimePoint now_;
+  AppWork work_;  // outlives what may cancel it
   PacketPool pool_;
   Counters counters_;
   Rng rng_;
@@ -109,6 +141,7 @@ class Stack {
   Udp udp_;
   Raw raw_;
   Tcp tcp_;
+  std::vector<Part> parts_;
 };
 
 }  // namespace pollux
