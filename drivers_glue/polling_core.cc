@@ -157,17 +157,27 @@ void PollingCore::note_pool_use() noexcept {
 }
 
 void PollingCore::poll() {
-  for (;;) {
-    const TimePoint now = clock_.now();
-    loop_->turn(now);
-    loop_->run_ticks(now);
-    mailbox_.serve();
-    if (draining_ && (stack_->connection_count() == 0 || now >= drain_deadline_)) return;
-    wait(loop_->idle_step(now));
+  if (callbacks_->main) {
+    callbacks_->main(*stack_, *this);
+    drain(plan_.drain_timeout);
+  }
+  while (step(TimePoint::never())) {
   }
 }
 
-void PollingCore::wait(const IdleStep& step) noexcept {
+/// A turn, and the wait after it. False: drained.
+bool PollingCore::step(TimePoint until) {
+  const TimePoint now = clock_.now();
+  loop_->turn(now);
+  loop_->run_ticks(now);
+  mailbox_.serve();
+  if (draining_ && (stack_->connection_count() == 0 || now >= drain_deadline_)) return false;
+  wait(loop_->idle_step(now), now, until);
+  return true;
+}
+
+void PollingCore::wait(const IdleStep& step, TimePoint now, TimePoint until) noexcept {
+  if (until <= now) return;
   switch (step.kind) {
     case IdleStep::Kind::spin:
       return;
@@ -175,7 +185,7 @@ void PollingCore::wait(const IdleStep& step) noexcept {
       rte_pause();
       return;
     case IdleStep::Kind::sleep:
-      sleep(step.sleep);
+      sleep(std::min(step.sleep, until - now));
       return;
   }
 }

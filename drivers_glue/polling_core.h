@@ -20,6 +20,7 @@
 #include "pollux/drivers_glue/steered_frames.h"
 #include "pollux/drivers_glue/steered_port.h"
 #include "pollux/drivers_glue/waiter.h"
+#include "pollux/stack/loop_driver.h"
 
 namespace pollux {
 
@@ -32,6 +33,8 @@ struct CoreCallbacks {
   std::vector<std::function<void(Stack&)>> setup;
   std::vector<std::function<void(Stack&)>> teardown;
   std::vector<Tick> ticks;
+  /// Drives the loop itself; when it returns the core drains.
+  std::function<void(Stack&, LoopDriver&)> main;
 };
 
 /// A copy of what one core counted.
@@ -68,10 +71,11 @@ struct CorePlan {
   std::vector<NeighborConfig> neighbors;
   StackOptions stack;
   IdleOptions idle;
+  Duration drain_timeout;  ///< after CoreCallbacks::main
 };
 
 /// Owned by Runtime. Functions marked "core" run on the polling core; the others on the control thread.
-class PollingCore {
+class PollingCore final : private LoopDriver {
  public:
   PollingCore(CorePlan plan, PacketPool pool);
 
@@ -109,13 +113,19 @@ class PollingCore {
   unsigned cpu() const noexcept { return plan_.cpu; }
 
  private:
+  // LoopDriver
+  bool turn(TimePoint until) noexcept override { return step(until); }
+  TimePoint now() noexcept override { return clock_.now(); }
+  bool is_draining() const noexcept override { return draining_; }
+
   static int build_entry(void* self);
   static int run_entry(void* self);
   Result<void> build_stack();
   void run() noexcept;
   void set_up();
   void poll();
-  void wait(const IdleStep& step) noexcept;
+  bool step(TimePoint until);
+  void wait(const IdleStep& step, TimePoint now, TimePoint until) noexcept;
   void sleep(Duration duration) noexcept;
   void reset_connections() noexcept;
   void help_others() noexcept;

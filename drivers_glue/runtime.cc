@@ -265,6 +265,7 @@ CorePlan Runtime::Impl::plan_of(std::size_t core, const StackSecrets& secrets) {
     plan.stack.local_ports = local_ports.back().get();
     plan.stack.udp_ports = {.core = plan.index, .cores = static_cast<std::uint16_t>(eal.cpus().size())};
   }
+  plan.drain_timeout = config.drain_timeout;
   plan.idle = {config.idle, config.idle_polls, Duration::from_us(config.idle_sleep_us_max)};
   return plan;
 }
@@ -455,6 +456,8 @@ void Runtime::on_each_core(std::function<void(Stack&)> setup) {
 void Runtime::on_each_core_stopped(std::function<void(Stack&)> teardown) {
   impl_->callbacks.teardown.push_back(std::move(teardown));
 }
+
+void Runtime::on_each_core_main(std::function<void(Stack&, LoopDriver&)> main) { impl_->callbacks.main = std::move(main); }
 
 void Runtime::on_each_core_tick(Duration period, std::function<void(Stack&, TimePoint now)> tick) {
   if (period <= Duration{})

@@ -33,6 +33,9 @@ class Runtime {
   /// Runs `teardown` on the polling core after its loop ended and before its stack goes: drop kept Bytes
   /// here.
   void on_each_core_stopped(std::function<void(Stack&)> teardown);
+  /// For applications that are a loop of their own: runs `main` on every polling core, which moves packets by
+  /// LoopDriver::turn; when it returns, that core drains. Instead of the loop that calls handlers only; run() as usual.
+  void on_each_core_main(std::function<void(Stack&, LoopDriver&)> main);
   /// Runs `tick` on the polling core about every `period`, from the loop (for clients and statistics).
   void on_each_core_tick(Duration period, std::function<void(Stack&, TimePoint now)> tick);
 
