@@ -80,16 +80,18 @@ PATIENT = {"rto_min": "1s", "rto_initial": "1s"}  # the same for the stack
 
 
 class Server:
-    """An l4echo process on TAP device px0 with the kernel's end configured."""
+    """An l4echo (or `example`) process on TAP device px0 with the kernel's end configured."""
 
-    def __init__(self, sections=None, wrapper=()):
+    def __init__(self, sections=None, wrapper=(), example=None):
+        self.example = example
         self.folder = pathlib.Path(tempfile.mkdtemp(prefix="pollux-kernel-"))
         self.log = self.folder / "l4echo.log"
         config = self.folder / "l4echo.yaml"
         config.write_text(config_text("net_tap0", DEVICE, STACK, sections))
         self.output = open(self.log, "w")
-        self.process = subprocess.Popen([*wrapper, build / "apps/l4echo", "--config", config], stdin=subprocess.DEVNULL,
-                                        stdout=self.output, stderr=subprocess.STDOUT)
+        program = [build / "apps" / example, config] if example else [build / "apps/l4echo", "--config", config]
+        self.process = subprocess.Popen([*wrapper, *program], stdin=subprocess.DEVNULL, stdout=self.output,
+                                        stderr=subprocess.STDOUT)
         try:
             wait_until(self.is_serving, 20, lambda: f"l4echo serving; it printed:\n{self.text()}")
             command("ip", "address", "replace", f"{KERNEL}/24", "dev", DEVICE)
@@ -108,8 +110,8 @@ class Server:
 
     def is_serving(self):
         if self.process.poll() is not None:
-            raise AssertionError(f"l4echo ended with status {self.process.returncode}:\n{self.text()}")
-        return "l4echo: serving" in self.text()
+            raise AssertionError(f"the server ended with status {self.process.returncode}:\n{self.text()}")
+        return "pollux: port" in self.text() if self.example else "l4echo: serving" in self.text()
 
     def counters(self):
         """A snapshot by SIGUSR1: counters and drops by name, and connections, mbufs, clones, their sums."""

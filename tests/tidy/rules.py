@@ -183,11 +183,15 @@ def links(tree):
 
 
 def readme_copies(tree):
-    """What the top README copies, it copies exactly: the example server and the figures of bench/README.md."""
+    """What the top README copies, it copies exactly: the example servers and the figures of bench/README.md."""
     readme = tree.files.get("README.md", "")
     server = tree.files.get("apps/examples/echo_server.cc", "")
     if f"```cpp\n{server}```\n" not in readme:
         yield "README.md: the server differs from apps/examples/echo_server.cc"
+    examples = [text for path, text in tree.under("apps/examples").items()]
+    for block in re.findall(r"^```c(?:pp)?\n(.*?)^```$", readme, re.M | re.S):
+        if not any(block in text for text in examples):
+            yield f"README.md: not in apps/examples: {block.split(chr(10))[0]}"
     measured = re.search(r"^## Measured$(.*?)^## ", readme, re.M | re.S)
     rows = re.findall(r"^(\| [^|]+ \| [\d.,]+ \|)$", measured.group(1), re.M) if measured else []
     if not rows:
