@@ -10,6 +10,7 @@
 
 #include "pollux/drivers_glue/config.h"
 #include "pollux/drivers_glue/live_config.h"
+#include "pollux/stack/loop_driver.h"
 #include "pollux/stack/stack.h"
 
 namespace pollux {

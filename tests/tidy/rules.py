@@ -188,7 +188,7 @@ def readme_copies(tree):
     server = tree.files.get("apps/examples/echo_server.cc", "")
     if f"```cpp\n{server}```\n" not in readme:
         yield "README.md: the server differs from apps/examples/echo_server.cc"
-    examples = [text for path, text in tree.under("apps/examples").items()]
+    examples = tree.under("apps/examples", ends=(".c", ".cc")).values()
     for block in re.findall(r"^```c(?:pp)?\n(.*?)^```$", readme, re.M | re.S):
         if not any(block in text for text in examples):
             yield f"README.md: not in apps/examples: {block.split(chr(10))[0]}"
@@ -259,9 +259,11 @@ def no_skips(tree):
 
 def public_closure(tree):
     """Layer -> headers and .def files that programs see: <pollux/pollux.h>, <pollux/config/load.h> and live_config_file.h (a
-    program's own options in the same file), the wire formats (for those who feed a Stack by hand), and what these include."""
+    program's own options in the same file), coroutines, the C API, the wire formats (for those who feed a Stack by hand), and
+    what these include."""
     table = layer_table(tree)
-    seen = {("config", "load.h"), ("config", "live_config_file.h")} & {("config", posixpath.basename(path)) for path in tree.under("config")}
+    roots = (("config", "load.h"), ("config", "live_config_file.h"), ("async", "tcp_stream.h"), ("sockets", "px.h"))
+    seen = {(layer, name) for layer, name in roots if layer in table and f"{table[layer][0]}/{name}" in tree.files}
     seen |= {("wire", posixpath.basename(path)) for path in tree.under("lib/wire", ends=".h")}
     waiting = [path for path in tree.files if posixpath.basename(path) == "pollux.h"]
     waiting += [f"{table[layer][0]}/{name}" for layer, name in seen]
