@@ -35,7 +35,7 @@ Stack::Stack(const StackOptions& options, PacketPool pool, TimePoint now)
 
 Stack::~Stack() {
   parts_.clear();
-  for (InterfaceId i = 0; i < interface_count(); ++i) tx(i).clear();  // they may refer to memory of the application's
+  for (InterfaceId i = 0; i < ip_.interface_count(); ++i) tx(i).clear();  // they may refer to memory of the application's
 }
 
 [[gnu::always_inline]] inline void Stack::dispatch(RxPacket& packet, TimePoint now) noexcept {
