@@ -191,10 +191,10 @@ TEST(ExternalSends, TheEndOfAStackGivesThemBack) {
   ExternalConversation c;
   Sending inner;
   {
+    TestApp app;  // outlives the stack, whose end still calls
     World world(one_seed());
     SimHost& host = world.add_bare_host({});
     TestPeer peer(world, host);
-    TestApp app;
     ASSERT_TRUE(host.tcp().listen({.port = 7}, app));
     peer.connects();
     EXPECT_EQ(app.conn.send_external(c.memory, octets(c.text).first(mss), sending).accepted, mss);
