@@ -397,6 +397,24 @@ TEST_P(Fragments, OfAnotherCoresFlowGoThereAsOneFrame) {
   EXPECT_EQ(host.drops(DropReason::handover_full), 1u);
 }
 
+TEST(FragmentNumbers, OfSeveralCoresDiffer) {
+  for (const std::uint16_t core : {0, 1, 2}) {
+    IpHost host;
+    host.ip.set_steering(nullptr, core, 3);
+    host.make_reachable(peer_ip, peer_mac);
+    for (int i = 0; i < 5; ++i) {
+      RouteCache cache;
+      const IpSend send{.source = our_ip, .destination = peer_ip, .protocol = 253, .may_fragment = true};
+      EXPECT_EQ(host.ip.send(host.heap.pool().copy_of(pattern(3000)), send, cache, host.now), DropReason::none);
+    }
+    const auto sent = host.sent();
+    ASSERT_EQ(sent.size(), 15u);
+    const std::uint32_t first = load_be16(&sent[0].bytes[18]);
+    for (std::size_t i = 0; i < sent.size(); ++i)
+      EXPECT_EQ(load_be16(&sent[i].bytes[18]), static_cast<std::uint16_t>(first + i / 3 * 3)) << "steps of the number of cores";
+  }
+}
+
 // --- Output ----------------------------------------------------------------------------------------------
 
 TEST_P(Fragments, ALargePacketLeavesInPiecesThatFit) {
