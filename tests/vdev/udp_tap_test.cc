@@ -223,7 +223,8 @@ class Tcpdump {
     test::shell("tcpdump -l -n -v -i px0 '" + filter + "' >dump.txt 2>dump.err & echo $! >dump.pid");
     EXPECT_TRUE(eventually([] { return read("dump.err").find("listening on") != std::string::npos; }));
   }
-  ~Tcpdump() { (void)std::system("kill $(cat dump.pid); rm -f dump.txt dump.err dump.pid"); }
+  // It has inherited our signal mask, in which a Runtime has blocked SIGTERM.
+  ~Tcpdump() { (void)std::system("kill -KILL $(cat dump.pid); rm -f dump.txt dump.err dump.pid"); }
   bool shows(const std::string& text) const {
     return eventually([&] { return read("dump.txt").find(text) != std::string::npos; });
   }
