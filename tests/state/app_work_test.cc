@@ -118,6 +118,18 @@ TEST_F(AppWorkTest, DeferredWorkKeepsItsOrderAndMayBeCancelled) {
   EXPECT_FALSE(first.is_queued());
 }
 
+TEST_F(AppWorkTest, WhatIsQueuedAlreadyKeepsItsPlace) {
+  Later first, second;
+  first.then = [&] { log += '1'; };
+  second.then = [&] { log += '2'; };
+  c.host.sync();
+  stack.defer(first);
+  stack.defer(second);
+  stack.defer(first);
+  c.runs();
+  EXPECT_EQ(log, "12");
+}
+
 TEST_F(AppWorkTest, WhatQueuesItselfForEverDoesNotHoldTheTurnUp) {
   Later endless;
   std::uint64_t runs = 0;

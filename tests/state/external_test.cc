@@ -137,6 +137,19 @@ TEST(ExternalSends, TakeWhatTheSendBufferTakes) {
   EXPECT_FALSE(second.is_pending());
 }
 
+TEST(ExternalSends, WhatWasCutShortIsToldOfRoom) {
+  TcpOptions options = plain_tcp();
+  options.conn.send_buffer = 5 * mss;
+  ExternalConversation c(options);
+  Sending sending;
+  EXPECT_EQ(c.sends(0, 6 * mss, sending).accepted, 5 * mss);
+  EXPECT_EQ(c.app.writable, 0u);
+  c.peer.take();
+  c.peer.sends(ACK, {.ack = 5 * mss + 1});
+  EXPECT_EQ(c.app.writable, 1u);
+  EXPECT_EQ(sending.completed, 1);
+}
+
 TEST(ExternalSends, OneTakesAMebibyteAtMost) {
   TcpOptions options = plain_tcp();
   options.conn.send_buffer = 2'500'000;
@@ -198,6 +211,8 @@ TEST(ExternalSends, TheEndOfAStackGivesThemBack) {
     ASSERT_TRUE(host.tcp().listen({.port = 7}, app));
     peer.connects();
     EXPECT_EQ(app.conn.send_external(c.memory, octets(c.text).first(mss), sending).accepted, mss);
+    host.stack().flush(world.now());  // a segment waits for the port
+    EXPECT_NE(host.stack().tx(0).size(), 0u);
     sending.then = [&app] { EXPECT_EQ(app.conn.send("too late").status, SendStatus::closed); };
   }
   EXPECT_EQ(sending.completed, 1);
