@@ -17,12 +17,12 @@ void change(Conversation& c, const TcpOptions& options) {
 TEST(ChangeOptions, AreThoseOfTheNextConnectionAndNotOfTheOpenOne) {
   TcpOptions options = plain_tcp();
   Conversation c(options);
-  c.established();
+  c.established({.mss = 1400});
   const TcpConn first = c.app.conn;
   options.conn.mss_max = 500;
   options.conn.ttl = 33;
   change(c, options);
-  EXPECT_EQ(first.info().mss, 1460);
+  EXPECT_EQ(first.info().mss, 1400);
   c.peer.use_ports(40001, 7);
   c.peer.sends(SYN, {.mss = 1460});
   c.peer.expects(SYN | ACK, {.mss = 500});
