@@ -1,20 +1,44 @@
 // One workload on an in-process pair of stacks in virtual time, so that every run executes the same instructions of
 // the stack. bench/instructions.py runs it under callgrind, which counts those of the server's turns.
+#include <arpa/inet.h>
+#include <netinet/in.h>
+
 #include <CLI/CLI.hpp>
 #include <array>
+#include <cerrno>
 #include <cstdio>
+#include <memory>
 #include <vector>
 
+#include "pollux/async/tcp_stream.h"
+#include "pollux/sockets/socket_table.h"
 #include "ring_pair.h"
 
 namespace pollux::bench {
 
+/// What the server does once a turn; returns how many packets came in.
+class ServerTurn {
+ public:
+  virtual ~ServerTurn() = default;
+  virtual std::uint16_t run(TimePoint now) noexcept = 0;
+};
+
 /// What callgrind collects. Its name is known to instructions.py.
-extern "C" [[gnu::noinline, gnu::used]] std::uint16_t pollux_bench_counted_turn(Host& server, TimePoint now) {
-  return server.turn(now);
+extern "C" [[gnu::noinline, gnu::used]] std::uint16_t pollux_bench_counted_turn(ServerTurn& turn, TimePoint now) {
+  return turn.run(now);
 }
 
 namespace {
+
+/// Handlers and coroutines: the loop calls them.
+class HostTurn final : public ServerTurn {
+ public:
+  explicit HostTurn(Host& host) : host_(host) {}
+  std::uint16_t run(TimePoint now) noexcept override { return host_.turn(now); }
+
+ private:
+  Host& host_;
+};
 
 constexpr std::uint16_t port = 7;
 constexpr std::uint32_t segment_octets = 1448;  // of an Ethernet frame, timestamps on
@@ -31,6 +55,75 @@ class StepClock {
 struct Echo final : TcpHandler {
   void on_data(TcpConn conn, Bytes bytes) noexcept override { conn.send(std::move(bytes)); }
   void on_peer_closed(TcpConn conn) noexcept override { conn.close(); }
+};
+
+async::Task<> echo(async::TcpStream stream) {
+  for (;;) {
+    Bytes bytes = co_await stream.read();
+    if (!bytes) co_return;
+    if (!co_await stream.write(std::move(bytes))) co_return;
+  }
+}
+
+async::Task<> serve(async::TcpAcceptor acceptor) {
+  Stack& stack = co_await async::current_stack();
+  for (;;) async::spawn(stack, echo(co_await acceptor.accept()));
+}
+
+/// The C API: the application calls the loop.
+class SocketEcho final : public ServerTurn, private LoopDriver {
+ public:
+  explicit SocketEcho(Host& host) : host_(host) {
+    current_sockets() = {&host.stack().part<SocketTable>(), this};
+    listener_ = px_socket(AF_INET, SOCK_STREAM, 0);
+    sockaddr_in any{};
+    any.sin_family = AF_INET;
+    any.sin_port = htons(port);
+    POLLUX_CHECK(px_bind(listener_, reinterpret_cast<const sockaddr*>(&any), sizeof any) == 0 && px_listen(listener_, 4096) == 0 &&
+                     px_ctl(listener_, PX_IN, static_cast<std::uint64_t>(listener_)) == 0,
+                 "px_listen: errno %d", errno);
+  }
+  ~SocketEcho() override {
+    current_sockets().table->close_all();
+    current_sockets() = {};
+  }
+  std::uint16_t run(TimePoint now) noexcept override {
+    now_ = now;
+    packets_ = 0;
+    std::array<px_event, 64> events;
+    const int n = px_poll(events.data(), events.size(), 0);
+    for (int i = 0; i < n; ++i) {
+      const int fd = static_cast<int>(events[static_cast<std::size_t>(i)].data);
+      if (fd == listener_)
+        accept_all();
+      else
+        echo_all(fd);
+    }
+    return packets_;
+  }
+
+ private:
+  void accept_all() noexcept {
+    for (int fd; (fd = px_accept(listener_, nullptr, nullptr)) >= 0;) px_ctl(fd, PX_IN, static_cast<std::uint64_t>(fd));
+  }
+  static void echo_all(int fd) noexcept {
+    std::array<char, 4096> buffer;
+    ssize_t got;
+    while ((got = px_read(fd, buffer.data(), buffer.size())) > 0)
+      POLLUX_CHECK(px_write(fd, buffer.data(), static_cast<std::size_t>(got)) == got, "px_write: errno %d", errno);
+    if (got == 0 || errno != EAGAIN) px_close(fd);
+  }
+  bool turn(TimePoint) noexcept override {
+    packets_ = static_cast<std::uint16_t>(packets_ + host_.turn(now_));
+    return true;
+  }
+  TimePoint now() noexcept override { return now_; }
+  bool is_draining() const noexcept override { return false; }
+
+  Host& host_;
+  int listener_;
+  TimePoint now_;
+  std::uint16_t packets_ = 0;
 };
 
 /// Takes whatever comes and counts it.
@@ -80,7 +173,7 @@ struct Pinger final : TcpHandler {
 struct Workload {
   const char* name;
   const char* unit;
-  enum class Kind { echo, open_close, receive, send } kind;
+  enum class Kind { echo, coroutines, sockets, open_close, receive, send } kind;
   std::uint32_t connections;
   std::uint64_t units;  ///< that are measured, at least
   bool v6 = false;
@@ -91,6 +184,8 @@ constexpr std::array workloads = {
     Workload{"echo-64", "round trip of 64 octets", Workload::Kind::echo, 64, 50'000},
     Workload{"echo-1000", "round trip of 64 octets", Workload::Kind::echo, 1000, 50'000},
     Workload{"echo-64-v6", "round trip of 64 octets", Workload::Kind::echo, 64, 50'000, true},
+    Workload{"echo-64-async", "round trip of 64 octets", Workload::Kind::coroutines, 64, 50'000},
+    Workload{"echo-64-px", "round trip of 64 octets", Workload::Kind::sockets, 64, 50'000},
     Workload{"open-close-64", "connection, one echo in it", Workload::Kind::open_close, 64, 10'000},
     Workload{"receive-1", "segment of 1,448 octets", Workload::Kind::receive, 1, 50'000},
     Workload{"send-1", "segment of 1,448 octets", Workload::Kind::send, 1, 50'000},
@@ -103,22 +198,18 @@ class Run {
         // A device writes a packet into one mbuf: the server gets them so.
         client_(pair.client(), options(), clock_.now(), {.multi_segment = false}),
         server_(pair.server(), options(), clock_.now()) {
-    TcpHandler& handler = workload.kind == Workload::Kind::receive ? static_cast<TcpHandler&>(sink_)
-                          : workload.kind == Workload::Kind::send  ? static_cast<TcpHandler&>(source_)
-                                                                   : echo_;
-    const auto listener = server_.stack().tcp().listen({.port = port}, handler);
-    POLLUX_CHECK(listener.has_value(), "%s", listener.error().text.c_str());
+    listen();
     pinger_.once = workload.kind == Workload::Kind::open_close;
   }
 
   void operator()() {
-    go(std::max<std::uint64_t>(workload_.units / 4, 4 * workload_.connections), [this] { return server_.turn(clock_.now()); });
+    go(std::max<std::uint64_t>(workload_.units / 4, 4 * workload_.connections), [this] { return turn_->run(clock_.now()); });
     const std::uint64_t first = units();
     std::uint64_t turns = 0;
     std::uint64_t packets = 0;
     go(workload_.units, [&] {
       ++turns;
-      const std::uint16_t n = pollux_bench_counted_turn(server_, clock_.now());
+      const std::uint16_t n = pollux_bench_counted_turn(*turn_, clock_.now());
       packets += n;
       return n;
     });
@@ -131,6 +222,24 @@ class Run {
   }
 
  private:
+  void listen() {
+    turn_ = std::make_unique<HostTurn>(server_);
+    Stack& stack = server_.stack();
+    if (workload_.kind == Workload::Kind::sockets) {
+      turn_ = std::make_unique<SocketEcho>(server_);
+      return;
+    }
+    if (workload_.kind == Workload::Kind::coroutines) {
+      auto acceptor = async::listen(stack, {.port = port});
+      POLLUX_CHECK(acceptor.has_value(), "%s", acceptor.error().text.c_str());
+      return async::spawn(stack, serve(std::move(*acceptor)));
+    }
+    TcpHandler& handler = workload_.kind == Workload::Kind::receive ? static_cast<TcpHandler&>(sink_)
+                          : workload_.kind == Workload::Kind::send  ? static_cast<TcpHandler&>(source_)
+                                                                    : echo_;
+    const auto listener = stack.tcp().listen({.port = port}, handler);
+    POLLUX_CHECK(listener.has_value(), "%s", listener.error().text.c_str());
+  }
   StackOptions options() const {
     StackOptions options;
     options.ip.dad_solicitations = 0;
@@ -176,6 +285,7 @@ class Run {
   Pinger pinger_;
   Host client_;
   Host server_;
+  std::unique_ptr<ServerTurn> turn_;
   std::uint32_t opened_ = 0;
 };
 

@@ -28,7 +28,10 @@ static void serve(struct client* c) {
         px_ctl(c->fd, PX_OUT, (uintptr_t)c);
         return;
       }
-      if (n < 0) return finish(c);
+      if (n < 0) {
+        finish(c);
+        return;
+      }
       c->begin += (size_t)n;
     }
     ssize_t n = px_recv(c->fd, c->buffer, sizeof c->buffer, 0);
@@ -36,7 +39,10 @@ static void serve(struct client* c) {
       px_ctl(c->fd, PX_IN, (uintptr_t)c);
       return;
     }
-    if (n <= 0) return finish(c);
+    if (n <= 0) {
+      finish(c);
+      return;
+    }
     c->begin = 0;
     c->end = (size_t)n;
   }
