@@ -30,7 +30,7 @@ Config end_config(const std::string& port, const std::string& address) {
   config.ports[0].addresses = {*IpPrefix::from_string(address)};
   config.pool = {.packets = 16383, .clones = 16383, .cache = 64};
   config.tcp.conn.sack = false;  // nor tail loss probes: on a busy machine an answer may be late without being lost
-  config.tcp.rto_min = Duration::from_s(1);
+  config.tcp.rto_min = config.tcp.rto_initial = Duration::from_s(5);
   return config;
 }
 
