@@ -69,4 +69,13 @@ std::uint64_t preemptions() {
   return static_cast<std::uint64_t>(usage.ru_nivcsw);
 }
 
+double timing_overhead() {
+  std::vector<double> overheads;
+  for (int i = 0; i < 10'001; ++i) {
+    const std::uint64_t start = rte_rdtsc_precise();
+    overheads.push_back(static_cast<double>(rte_rdtsc_precise() - start));
+  }
+  return median(overheads);
+}
+
 }  // namespace pollux::bench

@@ -23,6 +23,9 @@ PacketPool create_pool(const std::string& name, std::uint32_t packets);
 /// Involuntary context switches of this thread so far: a measurement across one is worthless.
 std::uint64_t preemptions();
 
+/// Cycles between two serialised readings of the time stamp counter with nothing between them, median.
+double timing_overhead();
+
 /// Time as a core loop derives it from the time stamp counter.
 class TscClock {
  public:

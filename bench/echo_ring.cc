@@ -118,12 +118,7 @@ struct Sample {
 class Bench {
  public:
   Bench(const Options& options, const RingPair& pair) : options_(options), pair_(pair) {
-    std::vector<double> overheads;
-    for (int i = 0; i < 10'001; ++i) {
-      const std::uint64_t start = rte_rdtsc_precise();
-      overheads.push_back(static_cast<double>(rte_rdtsc_precise() - start));
-    }
-    overhead_ = median(overheads);
+    overhead_ = timing_overhead();
   }
   double overhead() const { return overhead_; }
 

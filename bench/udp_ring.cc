@@ -78,12 +78,7 @@ class Bench {
     const TimePoint now = clock_.now();
     client_host_.emplace(pair.client(), StackOptions{}, now);
     server_host_.emplace(pair.server(), StackOptions{}, now);
-    std::vector<double> overheads;
-    for (int i = 0; i < 10'001; ++i) {
-      const std::uint64_t start = rte_rdtsc_precise();
-      overheads.push_back(static_cast<double>(rte_rdtsc_precise() - start));
-    }
-    overhead_ = median(overheads);
+    overhead_ = timing_overhead();
     const IpAddress address = options.v6 ? IpAddress::v6(0xfd00, 0, 0, 0, 0, 0, 0, 1) : IpAddress::v4(10, 0, 0, 1);
     client_.emplace(Endpoint{address, echo_port}, options.size);
     auto listening = server_host_->stack().udp().bind({.port = echo_port}, server_);

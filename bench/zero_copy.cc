@@ -225,15 +225,6 @@ class Run {
   Receiver receiver_;
 };
 
-double timing_overhead() {
-  std::vector<double> overheads;
-  for (int i = 0; i < 10'001; ++i) {
-    const std::uint64_t start = rte_rdtsc_precise();
-    overheads.push_back(static_cast<double>(rte_rdtsc_precise() - start));
-  }
-  return median(overheads);
-}
-
 int run(const Options& options, const char* program) {
   const unsigned core = start_eal(program, 1024);
   std::array pools = {create_pool("sender", 65535), create_pool("receiver", 65535)};
