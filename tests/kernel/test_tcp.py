@@ -71,26 +71,44 @@ class Tcp(harness.ServerTest):
         self.assertLessEqual(self.grown("TcpRetransSegs"), probes)
         for name in ("TcpExtTCPTimeouts", "tcp_bad_checksum", "tx_batch_full", "no_mbuf"):
             self.assertEqual(self.grown(name), 0, name)
+        return probes
+
+    def until_nothing_is_repeated(self, transfer, flows=1):
+        """A machine that stands still may call for a probe, but not each time: one transfer of a few repeats nothing at all."""
+        probes = []
+        for _ in range(5):
+            self.before = self.server.counters()
+            self.kernel = traffic.kernel_counters()
+            transfer()
+            probes.append(self.assert_clean_wire(flows))
+            if probes[-1] == 0:
+                return
+        self.fail(f"tail loss probes in each of the transfers: {probes}")
 
     def test_one_flow_of_64_MiB(self):
         size = 64 << 20
-        with connect(7, timeout=30) as s:
-            outcome = traffic.one_flow(s, size)
-        self.assertEqual(outcome.differences, [])
-        self.assertEqual(outcome.received, size)
-        self.server.assert_idle()
-        self.assertEqual(self.grown("PxTcpInBytes"), size)
-        self.assertEqual(self.grown("PxTcpOutBytes"), size)
-        self.assert_clean_wire()
+
+        def transfer():
+            with connect(7, timeout=30) as s:
+                outcome = traffic.one_flow(s, size)
+            self.assertEqual(outcome.differences, [])
+            self.assertEqual(outcome.received, size)
+            self.server.assert_idle()
+            self.assertEqual(self.grown("PxTcpInBytes"), size)
+            self.assertEqual(self.grown("PxTcpOutBytes"), size)
+        self.until_nothing_is_repeated(transfer)
 
     def test_200_flows_at_once(self):
         """Each sends 256 KiB of its own and closes its half; all are open before the first octet."""
         def all_open():
             self.assertEqual(self.server.counters()["connections"], 200)
-        outcome = traffic.many_flows(STACK, 7, 200, 256 << 10, sndbuf=16384, when_open=all_open)
-        self.assertEqual(outcome.differences, [])
-        self.assertEqual(outcome.received, 200 * (256 << 10))
-        self.assert_clean_wire(flows=200)
+
+        def transfer():
+            outcome = traffic.many_flows(STACK, 7, 200, 256 << 10, sndbuf=16384, when_open=all_open)
+            self.assertEqual(outcome.differences, [])
+            self.assertEqual(outcome.received, 200 * (256 << 10))
+            self.server.assert_idle()
+        self.until_nothing_is_repeated(transfer, flows=200)
 
     def test_10000_short_connections_leave_nothing_behind(self):
         count = 1000 if harness.quick else 10000
