@@ -89,21 +89,26 @@ std::vector<ConfigChange> differences(const ConfigListing& before, const ConfigL
 
 }  // namespace
 
-LiveConfigFile::LiveConfigFile(std::string path, const Config& in_force, AppSettings app)
-    : path_(std::move(path)), app_(std::move(app)) {
+LiveConfigFile::LiveConfigFile(std::string path, const Config& in_force, AppSettings app, Keys overrides)
+    : path_(std::move(path)), app_(std::move(app)), overrides_(std::move(overrides)) {
   const Section section = app_.present ? app_.present() : Section();
   yaml_ = to_yaml(in_force, section);
   listing_ = config_listing(in_force, section);
 }
 
 ConfigProposal LiveConfigFile::reload() {
-  return propose(path_, read_yaml_file(path_), true);
+  ConfigProposal proposal = propose(path_, read_yaml_file(path_), true);
+  return overrides_.empty() ? proposal : propose("", with_keys(proposed_yaml_, overrides_), false);
+}
+
+YamlValue LiveConfigFile::with_keys(const std::string& yaml, const Keys& keys) {
+  YamlValue tree = read_yaml_text("the configuration in force", yaml);
+  for (const auto& [key, value] : keys) find_value(tree, key) = read_yaml_text(key, value);
+  return tree;
 }
 
 ConfigProposal LiveConfigFile::set(const std::string& key, const std::string& value) {
-  YamlValue tree = read_yaml_text("the configuration in force", yaml_);
-  find_value(tree, key) = read_yaml_text(key, value);
-  return propose("", std::move(tree), false);
+  return propose("", with_keys(yaml_, {{key, value}}), false);
 }
 
 ConfigProposal LiveConfigFile::propose(const std::string& name, YamlValue tree, bool complete) {

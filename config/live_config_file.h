@@ -4,6 +4,8 @@
 #include <functional>
 #include <memory>
 #include <string>
+#include <utility>
+#include <vector>
 
 #include "pollux/config/load.h"
 #include "pollux/drivers_glue/live_config.h"
@@ -24,18 +26,23 @@ struct AppSettings {
 
 class LiveConfigFile final : public ConfigSource {
  public:
-  /// Of `path`; `in_force` and what `app` describes are what runs now.
-  LiveConfigFile(std::string path, const Config& in_force, AppSettings app = {});
+  using Keys = std::vector<std::pair<std::string, std::string>>;
+
+  /// Of `path`; `in_force` and what `app` describes are what runs now. `overrides`: keys that the command line has set, whatever
+  /// the file says.
+  LiveConfigFile(std::string path, const Config& in_force, AppSettings app = {}, Keys overrides = {});
 
   ConfigProposal reload() override;
   ConfigProposal set(const std::string& key, const std::string& value) override;
   void adopt() noexcept override;
 
  private:
+  static YamlValue with_keys(const std::string& yaml, const Keys& keys);
   ConfigProposal propose(const std::string& name, YamlValue tree, bool complete);
 
   std::string path_;
   AppSettings app_;
+  Keys overrides_;
   std::string yaml_;  // what is in force
   ConfigListing listing_;
   std::string proposed_yaml_;

@@ -83,6 +83,8 @@ Section eal_section(EalConfig& eal) {
       "huge_pages", eal.huge_pages,
       {{"automatic", HugePages::automatic}, {"required", HugePages::required}, {"off", HugePages::off}},
       "Huge pages: automatic uses them when enough are free, else warns and runs without");
+  s.boolean("multi_process", eal.multi_process,
+            "Let dpdk-dumpcap and other DPDK programs attach; needs huge pages and a file_prefix");
   s.integer("memory_mb", eal.memory_mb, 0, 1'048'576,
             "MiB of memory for DPDK; without huge pages it is all there is. 0: enough for the pools");
   s.texts("extra", eal.extra, "Further DPDK EAL arguments, word by word");
@@ -255,6 +257,10 @@ Section telemetry_section(TelemetryConfig& telemetry) {
     if ((n & (n - 1)) == 0) return std::nullopt;
     return fmt::format("expected 0 or a power of two, found {}", n);
   });
+  s.duration("long_turn", telemetry.long_turn, 0_s, 60_s,
+             "Turns of a core's loop that move packets and take longer are counted and kept as events, with the stage that took "
+             "most of them; 0: none")
+      .live = true;
   s.text("metrics", telemetry.metrics, "an address and a port, or nothing",
          "Kernel address where Prometheus scrapes /metrics, like 127.0.0.1:9464; empty: nowhere");
   return s;
@@ -297,6 +303,9 @@ Section config_section(Config& config) {
   s.section("tcp", tcp_section(config.tcp), "TCP");
   s.section("udp", udp_section(config.udp), "UDP");
   s.section("telemetry", telemetry_section(config.telemetry), "What operators see while it runs");
+  s.text("take_over", config.take_over, "a word",
+         "eal.file_prefix of a running program with these addresses: accept its new connections from now on, while it drains; "
+         "empty: none");
   s.text("log_level", config.log_level, "one of error | warning | info | debug",
          "What is worth a line on standard error")
       .live = true;

@@ -159,6 +159,14 @@ std::optional<ConfigProblem> check_config(const Config& config) {
     if (auto problem = check_port(config, i)) return problem;
   if (auto problem = check_cores(config)) return problem;
   if (auto problem = check_pool(config)) return problem;
+  if (config.eal.multi_process && config.eal.file_prefix.empty())
+    return ConfigProblem{"eal.multi_process", "expected a file_prefix beside it, by which others find this program"};
+  if (config.eal.multi_process && config.eal.huge_pages == HugePages::off)
+    return ConfigProblem{"eal.multi_process", "expected huge pages, the memory that processes can share; found huge_pages: off"};
+  if (!config.take_over.empty() && config.take_over == config.eal.file_prefix)
+    return ConfigProblem{"take_over", "expected another program's file_prefix, found our own"};
+  if (!config.take_over.empty() && !config.telemetry.socket)
+    return ConfigProblem{"take_over", "expected telemetry.socket: true beside it"};
   if (config.drain_timeout < Duration{}) return ConfigProblem{"drain_timeout", "expected 0 or more"};
   if (!config.telemetry.metrics.empty() && !is_listen_address(config.telemetry.metrics))
     return ConfigProblem{"telemetry.metrics",

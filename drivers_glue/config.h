@@ -61,6 +61,8 @@ enum class HugePages : std::uint8_t {
 struct EalConfig {
   std::string file_prefix;  ///< empty: "pollux-<pid>"
   HugePages huge_pages = HugePages::automatic;
+  /// dpdk-dumpcap and other secondary processes may attach; needs huge pages and a file_prefix.
+  bool multi_process = false;
   std::uint32_t memory_mb = 0;     ///< without huge pages; 0: enough for the pools
   std::vector<std::string> extra;  ///< further EAL arguments, word by word
 };
@@ -68,6 +70,7 @@ struct EalConfig {
 struct TelemetryConfig {
   bool socket = true;   ///< DPDK's telemetry socket answers commands under /pollux/
   std::uint32_t flight_records = 4096;  ///< last events kept per core; 0 or a power of two
+  Duration long_turn = Duration::from_ms(10);  ///< busy turns that take longer are recorded with their stage; 0: none
   std::string metrics;  ///< kernel address and port where Prometheus may scrape; empty: nowhere
 };
 
@@ -87,6 +90,9 @@ struct Config {
   TcpOptions tcp;
   UdpOptions udp;
   TelemetryConfig telemetry;
+  /// eal.file_prefix of a running program with the same addresses whose connections this one shall accept from now on,
+  /// while that one drains; empty: none.
+  std::string take_over;
   std::string log_level = "info";  ///< error, warning, info, debug
 };
 

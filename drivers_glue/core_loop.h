@@ -66,6 +66,8 @@ class CoreLoop {
   /// do not end it; the longest where they do.
   static constexpr std::uint32_t spin_turns = 64;
   static constexpr Duration sleep_first = Duration::from_us(10);
+  /// Turns that are timed by stage after a long one.
+  static constexpr std::uint32_t timed_turns_after_long = 65'536;
   static constexpr Duration woken_sleep_max = Duration::from_ms(500);
 
   using Tick = std::function<void(Stack&, TimePoint now)>;
@@ -85,9 +87,10 @@ class CoreLoop {
 
   /// One turn at `now`. True when a packet came or went.
   bool turn(TimePoint now) noexcept {
-    counters_.end_turn(now);
-    const bool sampled = ++counters_.turns % LoopCounters::stage_sample_every == 0;
-    const bool busy = sampled ? sampled_stages(now) : stages(now, NoWatch());
+    const std::uint64_t took_ns = counters_.end_turn(now);
+    if (took_ns > long_turn_ns_) [[unlikely]] note_long_turn(now, took_ns);
+    const bool timed = ++counters_.turns % LoopCounters::stage_sample_every == 0 || timed_turns_left_ != 0;
+    const bool busy = timed ? timed_stages(now) : stages(now, NoWatch());
     counters_.turn_was_busy = busy;
     if (busy) {
       empty_turns_ = 0;
@@ -142,6 +145,10 @@ class CoreLoop {
   }
 
   const LoopCounters& counters() const noexcept { return counters_; }
+  /// Busy turns that take longer are counted and recorded; 0: none.
+  void set_long_turn(Duration limit) noexcept {
+    long_turn_ns_ = limit <= Duration{} ? ~std::uint64_t{0} : static_cast<std::uint64_t>(limit.ns());
+  }
   /// Another way to wait, from now on.
   void set_idle(const IdleOptions& idle) noexcept {
     idle_ = idle;
@@ -159,7 +166,21 @@ class CoreLoop {
   };
 
   /// Apart, so that the other 63 turns have the stages in line.
-  [[gnu::noinline, gnu::cold]] bool sampled_stages(TimePoint now) noexcept { return stages(now, StageWatch()); }
+  [[gnu::noinline, gnu::cold]] bool timed_stages(TimePoint now) noexcept {
+    if (timed_turns_left_ != 0) --timed_turns_left_;
+    return stages(now, StageWatch());
+  }
+  /// Long turns come in series: the next ones are timed, so that they can say what they were spent on.
+  [[gnu::noinline, gnu::cold]] void note_long_turn(TimePoint now, std::uint64_t took_ns) noexcept {
+    const std::uint8_t cause = counters_.cause_of_long_turn();
+    ++counters_.long_turns[cause];
+    timed_turns_left_ = timed_turns_after_long;
+    stack_.flight().record({.at = now,
+                            .connection = {},
+                            .detail = static_cast<std::uint32_t>(std::min<std::uint64_t>(took_ns / 1000, 0xffffffff)),
+                            .event = FlightEvent::long_turn,
+                            .code = cause});
+  }
 
   template <typename Watch>
   bool stages(TimePoint now, Watch watch) noexcept {
@@ -246,6 +267,8 @@ class CoreLoop {
   std::vector<Port> ports_;
   IdleOptions idle_;
   InputTap* tap_ = nullptr;
+  std::uint64_t long_turn_ns_ = ~std::uint64_t{0};
+  std::uint32_t timed_turns_left_ = 0;
   std::uint64_t empty_turns_ = 0;
   Duration next_sleep_ = sleep_first;
   std::uint32_t turns_without_timers_ = 0;

@@ -6,6 +6,7 @@
 #include <rte_errno.h>
 #include <rte_log.h>
 #include <rte_memory.h>
+#include <rte_pdump.h>
 #include <unistd.h>
 
 #include <algorithm>
@@ -82,9 +83,14 @@ void plan_memory(const Config& config, const MachineFacts& facts, std::uint64_t 
                     have, need / mebi, huge_page_advice(need)));
   plan.huge_pages = enough && config.eal.huge_pages != HugePages::off;
   if (plan.huge_pages) {
-    plan.arguments.push_back("--in-memory");
+    plan.pdump = config.eal.multi_process;
+    if (!config.eal.multi_process) plan.arguments.push_back("--in-memory");
     return;
   }
+  if (config.eal.multi_process)
+    throw std::runtime_error(fmt::format(
+        "eal.multi_process: processes share huge pages only; {} MiB of them are free and {} MiB are needed; {}", have,
+        need / mebi, huge_page_advice(need)));
   if (config.eal.huge_pages == HugePages::automatic)
     plan.warning =
         fmt::format("running without huge pages (slower): {} MiB of them are free and {} MiB are needed; {}",
@@ -166,9 +172,12 @@ Eal::Eal(const Config& config) : plan_(plan_eal(config, machine_facts())) {
                                          rte_strerror(error), capture.last_lines(),
                                          fmt::join(plan_.arguments, " ")));
   }
+  if (plan_.pdump && rte_pdump_init() != 0)
+    throw std::runtime_error(fmt::format("eal.multi_process: packet capture framework: {}", rte_strerror(rte_errno)));
 }
 
 Eal::~Eal() {
+  if (plan_.pdump) rte_pdump_uninit();
   rte_eal_cleanup();
   sched_setaffinity(0, sizeof previous_cpus_, &previous_cpus_);
 }

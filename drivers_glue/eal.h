@@ -25,6 +25,7 @@ struct EalPlan {
   std::vector<std::string> arguments;  ///< argv, program name included
   std::vector<unsigned> cpus;          ///< of the polling cores; polling core i is lcore i + 1
   bool huge_pages = false;
+  bool pdump = false;    ///< others may capture packets (dpdk-dumpcap)
   std::string warning;  ///< to be logged; empty: none
 };
 

@@ -92,6 +92,12 @@ void add_loops(Out out, std::span<const CoreReport> cores) {
                      loop_stage_names[stage],
                      cores[i].snapshot.loop.stage_share(static_cast<LoopStage>(stage)));
 
+  head(out, "loop_long_turns_total", "counter", "Busy turns longer than telemetry.long_turn, by what took longest.");
+  for (std::size_t i = 0; i < cores.size(); ++i)
+    for (std::size_t cause = 0; cause < long_turn_causes; ++cause)
+      fmt::format_to(out, "pollux_loop_long_turns_total{{core=\"{}\",stage=\"{}\"}} {}\n", i, long_turn_names[cause],
+                     cores[i].snapshot.loop.long_turns[cause]);
+
   head(out, "loop_busy_turn_seconds", "histogram",
        "Duration of turns that received or sent, callbacks included.");
   for (std::size_t i = 0; i < cores.size(); ++i) {

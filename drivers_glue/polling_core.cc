@@ -15,6 +15,8 @@ namespace {
 /// Turns that may follow the last one to get RSTs and last ACKs out, when the port does not take them sooner.
 constexpr int farewell_turns_max = 10'000;
 constexpr Duration look_period = Duration::from_ms(10);
+/// A hand-over's predecessor passes on for so long at least: the successor's second announcement comes after 2 s.
+constexpr Duration hand_over_min = Duration::from_ms(2500);
 
 void sleep_for(Duration duration) noexcept {
   const timespec ts = {static_cast<std::time_t>(duration.ns() / 1'000'000'000),
@@ -139,6 +141,7 @@ void PollingCore::set_up() {
   }
   plan_.idle.woken = packets_end_sleeps_;
   loop_ = std::make_unique<CoreLoop<SteeredPort>>(*stack_, std::move(ports), plan_.idle);
+  loop_->set_long_turn(plan_.long_turn);
   for (const auto& setup : callbacks_->setup) setup(*stack_);
   const TimePoint now = clock_.now();
   for (const auto& tick : callbacks_->ticks) loop_->add_tick(tick.period, tick.call, now);
@@ -171,7 +174,7 @@ bool PollingCore::step(TimePoint until) {
   loop_->turn(now);
   loop_->run_ticks(now);
   mailbox_.serve();
-  if (draining_ && (stack_->connection_count() == 0 || now >= drain_deadline_)) return false;
+  if (draining_ && now >= linger_until_ && (stack_->connection_count() == 0 || now >= drain_deadline_)) return false;
   wait(loop_->idle_step(now), now, until);
   return true;
 }
@@ -204,6 +207,35 @@ void PollingCore::drain(Duration timeout) noexcept {
   if (!draining_) stack_->start_drain();
   draining_ = true;
   drain_deadline_ = std::min(drain_deadline_, clock_.now() + timeout);
+  linger_until_ = std::min(linger_until_, drain_deadline_);
+}
+
+void PollingCore::drain_to_successor(Duration timeout) noexcept {
+  if (stack_ == nullptr) return;
+  draining_ = true;
+  const TimePoint now = clock_.now();
+  linger_until_ = now + hand_over_min;
+  drain_deadline_ = std::min(drain_deadline_, now + std::max(timeout, hand_over_min));
+}
+
+void PollingCore::start_hand_over(HandOverRole role, const std::vector<MacAddress>& own,
+                                  const std::vector<MacAddress>& other) {
+  if (loop_ == nullptr) return;
+  hand_over_ = std::make_unique<HandOverTap>(role, own, other);
+  loop_->set_tap(hand_over_.get());
+}
+
+void PollingCore::end_hand_over() noexcept {
+  if (hand_over_ == nullptr) return;
+  loop_->set_tap(nullptr);
+  relayed_ += hand_over_->relayed();
+  relay_lost_ += hand_over_->lost();
+  hand_over_.reset();
+}
+
+void PollingCore::set_primary(bool primary) noexcept {
+  for (InterfaceConfig& interface : plan_.interfaces) interface.primary = primary;
+  stack_->ip().set_primary(primary, clock_.now());
 }
 
 void PollingCore::change(const IpPlan& plan, const Config& config, const std::vector<ChangeCallbacks>& callbacks) {
@@ -215,6 +247,7 @@ void PollingCore::change(const IpPlan& plan, const Config& config, const std::ve
   if (loop_ != nullptr)
     loop_->set_idle({config.idle, config.idle_polls, Duration::from_us(config.idle_sleep_us_max),
                      config.idle == IdlePolicy::adaptive && packets_end_sleeps_});
+  if (loop_ != nullptr) loop_->set_long_turn(config.telemetry.long_turn);
   for (const auto& callback : callbacks) callback.finish(*stack_, true);
 }
 
@@ -255,6 +288,8 @@ CoreSnapshot PollingCore::snapshot() const noexcept {
   if (loop_ != nullptr) {
     snapshot.loop = loop_->counters();
     for (const auto& port : loop_->ports()) add_port_counters(port, snapshot.counters);
+    snapshot.counters.add(Counter::hand_over_relayed, relayed_ + (hand_over_ == nullptr ? 0 : hand_over_->relayed()));
+    snapshot.counters.drop(DropReason::tx_batch_full, relay_lost_ + (hand_over_ == nullptr ? 0 : hand_over_->lost()));
   }
   snapshot.connections = stack_->connection_count();
   snapshot.tcp = stack_->tcp().usage();

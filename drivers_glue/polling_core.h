@@ -13,6 +13,7 @@
 #include "pollux/drivers_glue/control.h"
 #include "pollux/drivers_glue/core_clock.h"
 #include "pollux/drivers_glue/core_loop.h"
+#include "pollux/drivers_glue/hand_over.h"
 #include "pollux/drivers_glue/live_config.h"
 #include "pollux/drivers_glue/pools.h"
 #include "pollux/drivers_glue/port.h"
@@ -72,6 +73,7 @@ struct CorePlan {
   StackOptions stack;
   IdleOptions idle;
   Duration drain_timeout;  ///< after CoreCallbacks::main
+  Duration long_turn;
 };
 
 /// Owned by Runtime. Functions marked "core" run on the polling core; the others on the control thread.
@@ -93,8 +95,18 @@ class PollingCore final : private LoopDriver {
   /// Core: no new connections; stop when none is left, or at `timeout` from now with the rest reset. A later
   /// call only ever makes the deadline earlier.
   void drain(Duration timeout) noexcept;
+  /// Core: the same for the predecessor in a hand-over: new connections are passed on, half-open ones go on, and even without
+  /// any it goes on for a while for peers that have not heard of the successor's MAC address.
+  void drain_to_successor(Duration timeout) noexcept;
   /// Core: takes over what was prepared on every core (apply_change).
   void change(const IpPlan& plan, const Config& config, const std::vector<ChangeCallbacks>& callbacks);
+  /// Core: from now on frames pass a HandOverTap. `own` and `other`: MAC addresses, one a port.
+  void start_hand_over(HandOverRole role, const std::vector<MacAddress>& own, const std::vector<MacAddress>& other);
+  /// Core: all frames are for this process again.
+  void end_hand_over() noexcept;
+  bool is_handing_over() const noexcept { return hand_over_ != nullptr; }
+  /// Core: whether this process answers for its addresses; the first core only.
+  void set_primary(bool primary) noexcept;
   /// Core: a copy of the counters.
   CoreSnapshot snapshot() const noexcept;
   /// Core: leave run() once finished; until then it goes on moving packets for others.
@@ -146,6 +158,10 @@ class PollingCore final : private LoopDriver {
   std::function<void()> on_finished_;
   TimePoint drain_deadline_ = TimePoint::never();
   bool draining_ = false;
+  TimePoint linger_until_;  // no end of a drain before
+  std::unique_ptr<HandOverTap> hand_over_;
+  std::uint64_t relayed_ = 0;  // by those that have ended
+  std::uint64_t relay_lost_ = 0;
   bool packets_end_sleeps_ = false;  // every port's, under IdlePolicy::adaptive
   bool released_ = false;
   DropWatch drop_watch_;

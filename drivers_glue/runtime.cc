@@ -29,6 +29,7 @@
 #include "pollux/drivers_glue/registered_memory.h"
 #include "pollux/drivers_glue/steered_ports.h"
 #include "pollux/drivers_glue/steering.h"
+#include "pollux/drivers_glue/take_over.h"
 #include "pollux/drivers_glue/telemetry.h"
 #include "pollux/drivers_glue/telemetry_flight.h"
 
@@ -74,6 +75,7 @@ struct Runtime::Impl final : TelemetrySource {
 
   int run();
   void launch();
+  void begin_take_over();
   void handle_events();
   void reload();
   void drain(Duration timeout);
@@ -99,6 +101,8 @@ struct Runtime::Impl final : TelemetrySource {
   static inline Impl* failing = nullptr;
 
   std::vector<ConfigChange> change_config(const std::optional<std::pair<std::string, std::string>>& set) override;
+  std::vector<MacAddress> offer_hand_over() override;
+  void hand_over(const std::vector<MacAddress>& successor) override;
   std::unique_ptr<Capture>& capture() noexcept override { return active_capture; }
   void drain_within(Duration timeout) noexcept override;
 
@@ -122,6 +126,7 @@ struct Runtime::Impl final : TelemetrySource {
   CoreCallbacks callbacks;
   std::vector<std::unique_ptr<PollingCore>> cores;
   std::atomic<bool> stop_asked = false;
+  std::atomic<bool> handed_over = false;  // stop_asked then means to drain to a successor
   std::atomic<std::int64_t> drain_ns = config.drain_timeout.ns();  // of the drain that stop_asked asks for
   ConfigListing listing;           // under phase_mutex
   std::mutex change_mutex;         // one change at a time, taken before phase_mutex
@@ -133,6 +138,8 @@ struct Runtime::Impl final : TelemetrySource {
   std::unique_ptr<Capture> active_capture;
   std::optional<Telemetry> telemetry;
   std::optional<MetricsHttp> metrics_http;
+  std::optional<TakeOver> take_over;  // while run()
+  std::string take_over_error;        // under phase_mutex
 };
 
 Runtime::Impl::Impl(const Config& config_) : config(checked(config_)), eal(config) {
@@ -253,7 +260,9 @@ CorePlan Runtime::Impl::plan_of(std::size_t core, const StackSecrets& secrets) {
       plan.interfaces.push_back(vlan);
       plan.interfaces.back().port = static_cast<InterfaceId>(i);
     }
-  for (InterfaceConfig& interface : plan.interfaces) interface.primary = core == Steering::primary_core;
+  // One that takes over answers for the addresses once its predecessor no longer does.
+  for (InterfaceConfig& interface : plan.interfaces)
+    interface.primary = core == Steering::primary_core && config.take_over.empty();
   plan.routes = config.routes;
   plan.neighbors = config.neighbors;
   plan.stack = {
@@ -266,15 +275,26 @@ CorePlan Runtime::Impl::plan_of(std::size_t core, const StackSecrets& secrets) {
     plan.stack.udp_ports = {.core = plan.index, .cores = static_cast<std::uint16_t>(eal.cpus().size())};
   }
   plan.drain_timeout = config.drain_timeout;
+  plan.long_turn = config.telemetry.long_turn;
   plan.idle = {config.idle, config.idle_polls, Duration::from_us(config.idle_sleep_us_max)};
   return plan;
 }
 
 int Runtime::Impl::run() {
   launch();
+  std::exception_ptr not_taken_over;
+  try {
+    begin_take_over();
+  } catch (...) {
+    not_taken_over = std::current_exception();
+    stop_asked = true;
+  }
   handle_events();
+  if (take_over) take_over->stop();
   release_cores();
   if (auto failure = first_failure()) std::rethrow_exception(failure);
+  if (not_taken_over != nullptr) std::rethrow_exception(not_taken_over);
+  if (!take_over_error.empty()) throw std::runtime_error(take_over_error);
   std::uint32_t reset = 0;
   for (const auto& core : cores) reset += core->connections_reset();
   if (reset != 0) log_warning("{} connections were still open after the drain and were reset", reset);
@@ -288,12 +308,53 @@ void Runtime::Impl::launch() {
   for (auto& core : cores) core->launch(callbacks, [this] { events.wake(); });
 }
 
+void Runtime::Impl::begin_take_over() {
+  if (config.take_over.empty()) return;
+  const std::lock_guard building(phase_mutex);
+  take_over.emplace(*this, config.take_over, [this](const std::string& error) {
+    const std::lock_guard lock(phase_mutex);
+    take_over_error = error;
+    stop_asked = true;
+    events.wake();
+  });
+}
+
+std::vector<MacAddress> Runtime::Impl::offer_hand_over() {
+  {
+    const std::lock_guard lock(phase_mutex);
+    if (take_over && take_over->is_running()) throw std::runtime_error("not yet: it still takes over itself");
+    if (phase != Phase::running) throw std::runtime_error("not yet: it does not run");
+  }
+  if (stop_asked) throw std::runtime_error("it is draining already");
+  if (active_capture != nullptr && active_capture->status().running)
+    throw std::runtime_error("not yet: a capture runs; l4ctl capture ends it");
+  std::vector<MacAddress> macs;
+  for (const auto& port : ports) macs.push_back(port->interface().mac);
+  return macs;
+}
+
+void Runtime::Impl::hand_over(const std::vector<MacAddress>& successor) {
+  const std::vector<MacAddress> own = offer_hand_over();
+  if (successor.size() != own.size())
+    throw std::runtime_error(fmt::format("expected {} MAC addresses, found {}", own.size(), successor.size()));
+  for (std::size_t core = 0; core < cores.size(); ++core)
+    on_core(core, [&](PollingCore& on) { on.start_hand_over(HandOverRole::predecessor, own, successor); });
+  on_core(0, [](PollingCore& on) { on.set_primary(false); });
+  log_info("handing over to {}: new connections are passed on, open ones may finish", successor.front().to_string());
+  handed_over = true;
+  stop_asked = true;
+  events.wake();
+}
+
 void Runtime::Impl::handle_events() {
   bool draining = false;
   for (;;) {
     if (stop_asked && !draining) {
       draining = true;
-      drain(Duration::from_ns(drain_ns));
+      if (handed_over)
+        for (auto& core : cores) core->mailbox().call([&]() noexcept { core->drain_to_successor(Duration::from_ns(drain_ns)); });
+      else
+        drain(Duration::from_ns(drain_ns));
     }
     if (first_failure() != nullptr) {
       draining = true;

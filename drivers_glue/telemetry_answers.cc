@@ -241,6 +241,25 @@ TelemetryDict memory(TelemetrySource& source, TelemetryParameters& parameters) {
   return all;
 }
 
+TelemetryDict hand_over(TelemetrySource& source, TelemetryParameters& parameters) {
+  std::vector<MacAddress> successor;
+  while (const auto text = parameters.take(fmt::format("mac_{}", successor.size()))) {
+    const auto mac = MacAddress::from_string(*text);
+    if (!mac) throw TelemetryError(fmt::format("expected MAC addresses, found '{}'", *text));
+    successor.push_back(*mac);
+  }
+  parameters.finish("mac_0=MAC, mac_1=MAC, ...");
+  TelemetryDict answer;
+  try {
+    for (const MacAddress& mac : source.offer_hand_over())
+      answer.add(fmt::format("mac_{}", answer.entries().size()), mac.to_string());
+    if (!successor.empty()) source.hand_over(successor);
+  } catch (const std::runtime_error& error) {
+    throw TelemetryError(error.what());
+  }
+  return answer;
+}
+
 TelemetryDict drain(TelemetrySource& source, TelemetryParameters& parameters) {
   constexpr std::uint64_t day_ms = 86'400'000;
   const auto timeout = parameters.take_number("timeout_ms", 0, day_ms);
@@ -286,6 +305,8 @@ constexpr std::array commands = {
                      "Captures packets: file=PATH [count=N|filter=PCAP|seconds=N|snap_length=N|points=rx+tx+drop]",
                      answer_capture_start},
     TelemetryCommand{"/pollux/capture/stop", "Ends the capture. No parameters", answer_capture_stop},
+    TelemetryCommand{"/pollux/hand_over", "Asked by a successor: our ports' MAC addresses; with its own, mac_0=MAC,..., drains to it",
+                     hand_over},
     TelemetryCommand{"/pollux/drain", "Stops accepting, resets what is open after timeout_ms=N, and ends",
                      drain},
 };
@@ -339,6 +360,8 @@ TelemetryDict loop_value(const LoopCounters& loop) {
       .add("busy_turn_p99_ns", loop.busy_turns.quantile(0.99))
       .add("busy_turn_p999_ns", loop.busy_turns.quantile(0.999))
       .add("busy_turn_max_ns", loop.busy_turns.max_ns());
+  for (std::size_t i = 0; i < long_turn_causes; ++i)
+    value.add(fmt::format("long_turns_{}", long_turn_names[i]), loop.long_turns[i]);
   for (std::size_t i = 0; i < loop_stages; ++i) {
     const double share = loop.stage_share(static_cast<LoopStage>(i));
     value.add(fmt::format("{}_permille", loop_stage_names[i]),

@@ -47,6 +47,9 @@ TelemetryDict answer_capture(TelemetrySource& source, TelemetryParameters& param
 TelemetryDict answer_capture_start(TelemetrySource& source, TelemetryParameters& parameters) {
   constexpr std::uint64_t count_max = 1'000'000'000;
   constexpr std::uint64_t seconds_max = 7 * 86'400;
+  bool handing_over = false;
+  source.on_core(0, [&](PollingCore& on) { handing_over = on.is_handing_over(); });
+  if (handing_over) throw TelemetryError("not while connections are handed over between two programs");
   CaptureOptions options;
   options.file = parameters.take("file").value_or("");
   if (!options.file.starts_with('/')) throw TelemetryError("file: expected an absolute path");

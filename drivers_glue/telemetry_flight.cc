@@ -64,6 +64,9 @@ std::size_t format_line(const FlightRecord& r, std::size_t core, std::int64_t to
     case FlightEvent::reset_sent:
       add("sent RST");
       break;
+    case FlightEvent::long_turn:
+      add("core {} turn of {} us, longest: {}", core, r.detail, long_turn_names[r.code % long_turn_causes]);
+      break;
     case FlightEvent::drops:
       add("core {} dropped {} x {}", core, r.detail, drop_reason_name(static_cast<DropReason>(r.code)));
       break;

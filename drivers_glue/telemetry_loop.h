@@ -19,6 +19,13 @@ inline constexpr std::size_t loop_stages = static_cast<std::size_t>(LoopStage::c
 inline constexpr std::array<const char*, loop_stages> loop_stage_names = {"rx", "input", "advance", "flush",
                                                                           "tx"};
 
+/// What a long turn was spent on, as FlightEvent::long_turn's code: a stage, or
+inline constexpr std::uint8_t long_turn_between = loop_stages;       ///< what follows them: ticks, messages
+inline constexpr std::uint8_t long_turn_untimed = loop_stages + 1;   ///< nobody knows: the stages were not timed
+inline constexpr std::size_t long_turn_causes = loop_stages + 2;
+inline constexpr std::array<const char*, long_turn_causes> long_turn_names = {"rx", "input",   "advance", "flush",
+                                                                              "tx", "between", "untimed"};
+
 /// How long turns took: log-linear buckets as HDR histograms have them, each at most a quarter of its values
 /// wide, so that recording is a few instructions without a branch.
 class TurnHistogram {
@@ -89,9 +96,17 @@ struct LoopCounters {
   std::uint64_t sampled_turns = 0;  ///< busy turns whose stages were timed
   std::array<std::uint64_t, loop_stages> sampled_cycles{};  ///< of those, by stage (time stamp counter)
   TurnHistogram busy_turns;                                 ///< how long busy turns took
+  std::array<std::uint64_t, long_turn_causes> long_turns{};  ///< busy turns beyond the threshold, by what took longest
 
-  /// Accounts for the turn that ends at `now`; before the first turn there is none.
-  void end_turn(TimePoint now) noexcept {
+  /// The latest turn whose stages were timed.
+  struct Timed {
+    std::uint64_t turn = 0;
+    std::array<std::uint64_t, loop_stages> cycles{};
+    std::uint64_t end = 0;  ///< time stamp counter
+  } timed;
+
+  /// Accounts for the turn that ends at `now`; before the first turn there is none. How long it took when it was busy.
+  std::uint64_t end_turn(TimePoint now) noexcept {
     const auto ns = static_cast<std::uint64_t>((now - turn_began).ns());
     if (turn_was_busy) {
       busy_ns += ns;
@@ -100,6 +115,15 @@ struct LoopCounters {
       idle_ns += ns;
     }
     turn_began = now;
+    return turn_was_busy ? ns : 0;
+  }
+
+  /// What took longest in the turn that ends now, before the next one is counted.
+  std::uint8_t cause_of_long_turn() const noexcept {
+    if (timed.turn != turns) return long_turn_untimed;
+    const auto longest = std::max_element(timed.cycles.begin(), timed.cycles.end());
+    return rte_rdtsc() - timed.end > *longest ? long_turn_between
+                                              : static_cast<std::uint8_t>(longest - timed.cycles.begin());
   }
 
   /// The part of the sampled turns' time that `stage` took, 0..1.
@@ -126,7 +150,8 @@ class StageWatch {
     last_ = tsc;
   }
   void finish(LoopCounters& counters, bool busy) noexcept {
-    if (!busy) return;
+    counters.timed = {counters.turns, cycles_, last_};
+    if (!busy || counters.turns % LoopCounters::stage_sample_every != 0) return;
     ++counters.sampled_turns;
     for (std::size_t i = 0; i < loop_stages; ++i) counters.sampled_cycles[i] += cycles_[i];
   }

@@ -34,6 +34,11 @@ class TelemetrySource {
   virtual std::vector<ConfigChange> change_config(const std::optional<std::pair<std::string, std::string>>& set) = 0;
   /// The capture that runs, or ran last; empty before the first. Only for one thread at a time (telemetry's).
   virtual std::unique_ptr<Capture>& capture() noexcept = 0;
+  /// The MAC addresses of our ports, for a program that wants to take over from this one. Throws std::runtime_error that
+  /// says why it cannot; "not yet ..." when it can later.
+  virtual std::vector<MacAddress> offer_hand_over() = 0;
+  /// Passes new connections on to `successor`, one MAC address a port, and drains. Throws as offer_hand_over().
+  virtual void hand_over(const std::vector<MacAddress>& successor) = 0;
   /// Begins a drain, as SIGTERM does, that lasts at most `timeout`.
   virtual void drain_within(Duration timeout) noexcept = 0;
 

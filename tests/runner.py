@@ -233,7 +233,7 @@ def suites(quick):
               lambda: with_build("gcc", ["python3", tests / "sim/goodput.py", "--check"], "goodput.log", 600)),
         Suite("vdev", "EAL and virtual devices", False, lambda: meson_tests("gcc", ["vdev"], 600, parallel=1)),
         Suite("kernel", "Linux as the peer", False,
-              lambda: with_build("gcc", [tests / "kernel/run"] + (["--quick"] if quick else []), "kernel.log", 900)),
+              lambda: with_build("gcc", [tests / "kernel/run"] + (["--quick"] if quick else []), "kernel.log", 1200)),
         Suite("igb", "the real igb driver, in a virtual machine with two emulated cards", False,
               lambda: with_build("gcc", [tests / "igb/run"], "igb.log", 900)),
         Suite("install", "an outside user's build against the installed library", False,

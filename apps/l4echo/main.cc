@@ -12,6 +12,7 @@
 #include <string>
 
 #include "common/per_core.h"
+#include "common/service_notify.h"
 #include "l4echo/options.h"
 #include "l4echo/services.h"
 #include "pollux/config/live_config_file.h"
@@ -26,6 +27,7 @@ struct Arguments {
   std::string config;
   bool print_config = false;
   bool show_port = false;
+  LiveConfigFile::Keys keys;
   std::map<const NumberOption*, std::uint32_t> numbers;  // those given
 };
 
@@ -43,6 +45,17 @@ void declare(CLI::App& cli, Arguments& arguments) {
       "print a file with every key, its meaning and its value (that of --config, or the default), and end");
   cli.add_flag("--show-port", arguments.show_port,
                "start the ports of --config, print what their drivers offer and what of it is used, and end");
+  cli.add_option_function<std::vector<std::string>>(
+         "--set",
+         [&arguments](const std::vector<std::string>& given) {
+           for (const std::string& key : given) {
+             const auto equals = key.find('=');
+             if (equals == std::string::npos) throw CLI::ValidationError("--set", "expected KEY=VALUE, found " + key);
+             arguments.keys.emplace_back(key.substr(0, equals), key.substr(equals + 1));
+           }
+         },
+         "a key of the file with another value, like tcp.nagle=false; may be repeated")
+      ->allow_extra_args(false);
   for (const NumberOption& o : service_option_table()) {
     std::string name = o.key;
     std::replace(name.begin(), name.end(), '_', '-');
@@ -62,22 +75,32 @@ void override_by_command_line(const Arguments& arguments, ServiceOptions& servic
   }
 }
 
+/// The configuration file of a program that serves by `options`. All outlive it.
+std::unique_ptr<LiveConfigFile> live_file(const Arguments& arguments, const Config& config, ServiceOptions& options,
+                                          ServiceOptions& proposed) {
+  return std::make_unique<LiveConfigFile>(
+      arguments.config, config,
+      AppSettings{.present = [&] { return service_section(options); },
+                  .fresh = [&] { return service_section(proposed = {}); },
+                  .complete = [&] { override_by_command_line(arguments, proposed); },
+                  .adopt = [&] { options = proposed; }},
+      arguments.keys);
+}
+
 /// The file's values, overridden by the command line's.
 void load(const Arguments& arguments, Config& config, ServiceOptions& services) {
-  if (!arguments.config.empty()) config = load_config(arguments.config, service_section(services));
-  override_by_command_line(arguments, services);
+  if (arguments.config.empty()) return override_by_command_line(arguments, services);
+  ServiceOptions proposed;
+  const auto file = live_file(arguments, config, services, proposed);
+  config = file->reload().config;
+  file->adopt();
 }
 
 /// Lets SIGHUP and l4ctl change `options`; the caller keeps all three until the runtime ends.
 void allow_changes(Runtime& runtime, const Arguments& arguments, const Config& config, ServiceOptions& options,
                    ServiceOptions& proposed, PerCore<Services>& services) {
   runtime.describe_config(config_listing(config, service_section(options)));
-  runtime.change_config_from(std::make_unique<LiveConfigFile>(
-      arguments.config, config,
-      AppSettings{.present = [&] { return service_section(options); },
-                  .fresh = [&] { return service_section(proposed = {}); },
-                  .complete = [&] { override_by_command_line(arguments, proposed); },
-                  .adopt = [&] { options = proposed; }}));
+  runtime.change_config_from(live_file(arguments, config, options, proposed));
   runtime.on_each_core_change(
       {.prepare = [&](Stack& stack) { return services.of(stack).prepare(stack, proposed); },
        .finish = [&](Stack& stack, bool committed) { services.of(stack).finish(committed); }});
@@ -91,11 +114,14 @@ int serve(const Arguments& arguments, const Config& config, ServiceOptions optio
   std::atomic<std::size_t> cores_to_come{runtime.core_count()};
   runtime.on_each_core([&](Stack& stack) {
     services.emplace(stack, stack, options, config.tcp.connections_max);
-    if (--cores_to_come == 0) fmt::print(stderr, "l4echo: serving\n");
+    if (--cores_to_come != 0) return;
+    fmt::print(stderr, "l4echo: serving\n");
+    notify_service("READY=1");
   });
   runtime.on_each_core_tick(Duration::from_ms(10),
                             [&](Stack& stack, TimePoint now) { services.of(stack).tick(now); });
   const int status = runtime.run();
+  notify_service("STOPPING=1");
   std::signal(SIGTERM, SIG_IGN);  // asked once and stopping: asked again, it still says what it counted
   std::signal(SIGINT, SIG_IGN);
   fmt::print(stderr, "{}", runtime.counters_text());

@@ -22,9 +22,10 @@ enum class FlightEvent : std::uint8_t {
   recovered,       ///< loss recovery ended
   timeout,         ///< the retransmission timer expired: code is how often in a row
   reset_sent,      ///< we sent RST on a connection
+  long_turn,       ///< a turn took longer than it should: code is the stage that took most of it, detail its microseconds
   drops,           ///< packets were dropped since the last look: code is DropReason, detail how many
 };
-inline constexpr std::uint8_t flight_event_count = 10;
+inline constexpr std::uint8_t flight_event_count = 11;
 
 struct FlightRecord {
   TimePoint at;

@@ -46,6 +46,23 @@ void Ip::change(const IpPlan& plan, TimePoint now) {
   bump_generation(route_generation_);  // flows look their next hop up again
 }
 
+void Ip::set_primary(bool primary, TimePoint now) noexcept {
+  now_ = std::max(now_, now);
+  for (std::size_t i = 0; i < interface_count_; ++i) {
+    Interface& port = *interfaces_[i];
+    port.config.primary = primary;
+    port.announce_at = TimePoint::never();
+    if (!primary) continue;
+    announce_all(port);
+    port.announce_at = now_ + announce_interval;
+    for (std::size_t a = 0; a < port.v6_count; ++a) {
+      V6Address& address = port.v6[a];
+      if (address.is_assigned()) assign(port, address);  // which says so to all nodes
+    }
+    port.update_due();
+  }
+}
+
 void Ip::change_v4_addresses(Interface& port, const InterfaceConfig& wanted, TimePoint now) {
   const auto before = port.ipv4;
   const auto before_end = before.begin() + static_cast<std::ptrdiff_t>(port.v4_count);

@@ -117,6 +117,9 @@ class Ip {
   /// sizes of tables. `plan` has the interfaces it was set up with, in their order. New IPv4 addresses are announced, new
   /// IPv6 ones are looked for duplicates first; what is no longer an address of ours is no longer answered for.
   void change(const IpPlan& plan, TimePoint now);
+  /// Whether this is the core that announces, answers for and defends the addresses (InterfaceConfig::primary). One that
+  /// becomes it announces them all.
+  void set_primary(bool primary, TimePoint now) noexcept;
   /// With several cores: who asks for the owner of what this core has put together. It must outlive the stack.
   /// `core` of `cores`: so that identifications of fragments differ between them.
   void set_steering(FrameSteering* steering, std::uint16_t core = 0, std::uint16_t cores = 1) noexcept {

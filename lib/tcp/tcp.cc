@@ -442,6 +442,13 @@ void Tcp::enter_time_wait(Tcb& tcb) noexcept {
   end(tcb, CloseReason::normal);  // last: a handler that connects again finds the ports in TIME-WAIT
 }
 
+bool Tcp::owns(const FlowKey& key, bool opens, SeqNum seq, SeqNum ack) noexcept {
+  const std::uint32_t ref = find_flow(key, key.hash(secrets_.flow_hash_seed));
+  if (ref != HashIndex::not_found) return (ref & time_wait_tag) == 0 || !opens;
+  const Listener* const listener = opens ? nullptr : find_listener(key.local, key.local_port);
+  return listener != nullptr && now_ < listener->cookies_until && cookies_.check(key, seq - 1, ack - 1, now_).has_value();
+}
+
 void Tcp::start_drain() noexcept {
   draining_ = true;
   tcbs_.for_each([this](std::uint32_t, Tcb& tcb) {

@@ -103,6 +103,10 @@ class Tcp {
   /// What was sent from the application's own memory and is not complete.
   ExternalSends& external() noexcept { return external_; }
   const ExternalSends& external() const noexcept { return external_; }
+  /// Whether a segment with these numbers is for a connection of this stack, in TIME-WAIT or half-open perhaps, or completes
+  /// a handshake that it answered by a cookie. `opens`: it is a SYN, which is for none in TIME-WAIT. Changes nothing; for a
+  /// hand-over between two stacks that share addresses.
+  bool owns(const FlowKey& key, bool opens, SeqNum seq, SeqNum ack) noexcept;
   /// The connection that a handle names, for calls on behalf of an operator.
   TcpConn conn(SlabHandle handle) noexcept { return {this, handle}; }
 

@@ -29,6 +29,8 @@ std::string text_of(const FlightRecord& r) {
       return "timeout " + std::to_string(r.code);
     case FlightEvent::reset_sent:
       return "RST";
+    case FlightEvent::long_turn:
+      return "long turn";
     case FlightEvent::drops:
       return "drops";
   }

@@ -88,6 +88,16 @@ TEST_F(LiveConfig, SetsOneKeyOfWhatIsInForce) {
   EXPECT_EQ(changes_of(live.set("tcp", "{nagle: true}")), "tcp.nagle: false -> true\n") << "a map is set as a whole";
 }
 
+TEST_F(LiveConfig, WhatTheCommandLineSetGoesBeforeTheFile) {
+  LiveConfigFile both(file.path(), load_config(file.path()), {}, {{"ports[0].device", "net_null7"}, {"tcp.nagle", "false"}});
+  const ConfigProposal first = both.reload();
+  EXPECT_EQ(changes_of(first), "ports[0].device: net_null0 -> net_null7 (restart)\ntcp.nagle: true -> false\n");
+  EXPECT_EQ(first.config.ports[0].device, "net_null7");
+  both.adopt();
+  write(std::string(minimal_ports) + "tcp: {nagle: true, ttl: 9}\n");
+  EXPECT_EQ(changes_of(both.reload()), "tcp.ttl: 64 -> 9\n");
+}
+
 TEST_F(LiveConfig, MistakesNameFileLineAndKeyAndChangeNothing) {
   write(std::string(minimal_ports) + "tcp:\n  nagel: true\n");
   EXPECT_EQ(refusal([&] { live.reload(); }), file.path() + ":4: tcp.nagel: unknown key; did you mean 'nagle'?");

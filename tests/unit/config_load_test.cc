@@ -149,7 +149,7 @@ TEST(Schema, HasAKeyForEveryField) {
   EXPECT_EQ(sizeof(VlanConfig), 40u);
   EXPECT_EQ(sizeof(UdpOptions), 8u);
   EXPECT_EQ(sizeof(PoolConfig), 16u);
-  EXPECT_EQ(sizeof(TelemetryConfig), 40u);
+  EXPECT_EQ(sizeof(TelemetryConfig), 48u);
 }
 
 TEST(Schema, NamesAndDocumentsEveryKeyOnce) {

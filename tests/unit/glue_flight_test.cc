@@ -32,6 +32,8 @@ TEST(FlightLine, SaysWhenWhichAndWhat) {
   EXPECT_EQ(line(FlightEvent::recovered, 0, 0), head + "recovered");
   EXPECT_EQ(line(FlightEvent::timeout, 2, 0), head + "retransmission timeout 2 in a row");
   EXPECT_EQ(line(FlightEvent::reset_sent, 0, 0), head + "sent RST");
+  EXPECT_TRUE(flight_line(record(FlightEvent::long_turn, long_turn_between, 1534, {}), 2, offset)
+                  .ends_with(" core 2 turn of 1534 us, longest: between"));
   EXPECT_EQ(flight_line(record(FlightEvent::drops, static_cast<std::uint8_t>(DropReason::no_mbuf), 12, {}), 2,
                         offset),
             "2026-07-25 17:20:01.500000 core 2 dropped 12 x no_mbuf");

@@ -111,6 +111,46 @@ TEST_F(LoopTelemetryTest, TimesTheStagesOfEverySixtyFourthTurnThatIsBusy) {
   EXPECT_GT(loop->counters().stage_share(LoopStage::input), 0);
 }
 
+TEST_F(LoopTelemetryTest, LongTurnsAreRecordedWithTheStageThatTookMost) {
+  loop->set_long_turn(Duration::from_ms(1));
+  const auto recorded = [&] { return stack->flight()[stack->flight().count() - 1]; };
+  turn_after(1, true);
+  turn_after(999'999, false);
+  const std::uint64_t before = stack->flight().count();
+  turn_after(1, true);
+  turn_after(1'500'000, false);  // its own work took 1.5 ms, as far as the clock knows
+  ASSERT_EQ(stack->flight().count(), before + 1);
+  EXPECT_EQ(recorded().event, FlightEvent::long_turn);
+  EXPECT_EQ(recorded().detail, 1500u);
+  EXPECT_EQ(recorded().code, long_turn_untimed) << "the first of a series, unless it was a timed one";
+  // From now on turns are timed. A tap stands in for a slow application.
+  struct Slow final : InputTap {
+    void input(Stack& to, InterfaceId interface, std::span<rte_mbuf* const> burst, TimePoint at) noexcept override {
+      const std::uint64_t until = rte_rdtsc() + 5'000'000;
+      while (rte_rdtsc() < until) {
+      }
+      to.input(interface, burst, at);
+    }
+  } slow;
+  loop->set_tap(&slow);
+  turn_after(1, true);
+  turn_after(2'000'000, false);
+  EXPECT_EQ(recorded().code, static_cast<std::uint8_t>(LoopStage::input));
+  EXPECT_EQ(loop->counters().long_turns[static_cast<std::size_t>(LoopStage::input)], 1u);
+  loop->set_tap(nullptr);
+  turn_after(1, true);
+  const std::uint64_t until = rte_rdtsc() + 50'000'000;  // ticks, messages
+  while (rte_rdtsc() < until) {
+  }
+  turn_after(2'000'000, false);
+  EXPECT_EQ(recorded().code, long_turn_between);
+  EXPECT_EQ(loop->counters().sampled_turns, 0u) << "what one turn in 64 says of the stages is not biased by them";
+  loop->set_long_turn({});
+  turn_after(1, true);
+  turn_after(9'000'000, false);
+  EXPECT_EQ(stack->flight().count(), before + 3);
+}
+
 TEST_F(LoopTelemetryTest, ATapStandsBetweenTheLoopAndTheStack) {
   struct Tap final : InputTap {
     int frames = 0;
