@@ -238,6 +238,8 @@ def suites(quick):
               lambda: with_build("gcc", [tests / "igb/run"], "igb.log", 900)),
         Suite("install", "an outside user's build against the installed library", False,
               lambda: with_build("gcc", [tests / "install/run"], "install.log", 600)),
+        Suite("package", "the Debian packages, built, checked and installed", False,
+              lambda: counted([tests / "package/run"], "package.log", 1800)),
         Suite("rfc", "the RFC tables against the tests there are", False,
               lambda: with_build("gcc", ["python3", tests / "rfc/compliance.py", "--check"], "rfc.log", 120)),
         Suite("instructions", "what the server's stack executes per unit of work, against stored figures", False,
