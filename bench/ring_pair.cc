@@ -53,19 +53,13 @@ Host::Host(const RingEnd& end, const StackOptions& options, TimePoint now, const
   config.v6_addresses = {{IpAddress::v6(0xfd00, 0, 0, 0, 0, 0, 0, end.last_octet), 64}};
   auto interface = stack_->add_interface(config, now);
   POLLUX_CHECK(interface.has_value(), "%s", interface.error().text.c_str());
-  interface_ = *interface;
+  loop_ = std::make_unique<CoreLoop<RingPort>>(*stack_, std::vector{RingPort(end.port)}, IdleOptions{.policy = IdlePolicy::spin});
 }
 
 std::uint16_t Host::turn(TimePoint now) noexcept {
-  rte_mbuf* burst[burst_max];
-  const std::uint16_t received = rte_eth_rx_burst(end_.port, 0, burst, burst_max);
-  stack_->input(interface_, {burst, received}, now);
-  stack_->advance(now);
-  stack_->flush(now);
-  TxBatch& tx = stack_->tx(interface_);
-  if (tx.size() != 0)
-    tx.consume(rte_eth_tx_burst(end_.port, 0, tx.pending().data(), static_cast<std::uint16_t>(tx.size())));
-  return received;
+  const std::uint64_t before = loop_->ports().front().received();
+  loop_->turn(now);
+  return static_cast<std::uint16_t>(loop_->ports().front().received() - before);
 }
 
 }  // namespace pollux::bench

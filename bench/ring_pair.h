@@ -1,12 +1,14 @@
 // Two stacks in one process, joined by a pair of net_ring ports: what the in-process benchmarks run on.
 #pragma once
 
+#include <rte_ethdev.h>
 #include <rte_ring.h>
 
 #include <cstdint>
 #include <memory>
 
 #include "common.h"
+#include "pollux/drivers_glue/core_loop.h"
 #include "pollux/stack/stack.h"
 
 namespace pollux::bench {
@@ -39,11 +41,26 @@ class RingPair {
   std::uint16_t server_port_;
 };
 
-/// A stack on its end: does what a core loop does each turn.
+/// The port of one end, as a core loop sees ports.
+class RingPort {
+ public:
+  explicit RingPort(std::uint16_t id) : id_(id) {}
+  std::uint16_t rx_burst(rte_mbuf** packets, std::uint16_t n) noexcept {
+    const std::uint16_t received = rte_eth_rx_burst(id_, 0, packets, n);
+    received_ += received;
+    return received;
+  }
+  std::uint16_t tx_burst(rte_mbuf** packets, std::uint16_t n) noexcept { return rte_eth_tx_burst(id_, 0, packets, n); }
+  std::uint64_t received() const noexcept { return received_; }
+
+ private:
+  std::uint16_t id_;
+  std::uint64_t received_ = 0;
+};
+
+/// A stack on its end, and the loop that drives it: the one of a polling core.
 class Host {
  public:
-  static constexpr std::uint16_t burst_max = 32;
-
   Host(const RingEnd& end, const StackOptions& options, TimePoint now, const TxOffloads& offloads = {});
 
   Stack& stack() { return *stack_; }
@@ -60,7 +77,7 @@ class Host {
  private:
   RingEnd end_;
   std::unique_ptr<Stack> stack_;
-  InterfaceId interface_ = 0;
+  std::unique_ptr<CoreLoop<RingPort>> loop_;
 };
 
 }  // namespace pollux::bench

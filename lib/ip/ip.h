@@ -431,6 +431,7 @@ class Ip {
                      RouteCache& cache) noexcept;
   DropReason send_unconfirmed(Neighbor& neighbor, Packet packet, TimePoint now) noexcept;
   DropReason transmit(Interface& interface, Packet packet) noexcept;
+  DropReason hand_to_batch(Interface& interface, Packet& packet) noexcept;
   bool linearise(Packet& packet) noexcept;
 
   // fragment_output.cc

@@ -21,8 +21,6 @@ constexpr std::uint32_t parsed_octets_max =
 bool Ip::input(InterfaceId interface, Packet frame, TimePoint now, RxPacket& out) noexcept {
   POLLUX_DCHECK(interface < interface_count_);
   now_ = now;
-  counters_.add(Counter::rx_packets);
-  counters_.add(Counter::rx_bytes, frame.size());
   out.packet.reset();
   const DropReason reason = link_input(interface, frame, now, out);
   if (reason == DropReason::none) return static_cast<bool>(out.packet);

@@ -88,7 +88,7 @@ DropReason Ip::send_v4(Packet packet, const IpSend& send, RouteCache& cache, Tim
   if (neighbor.state != NeighborState::reachable) [[unlikely]]
     return send_unconfirmed(neighbor, std::move(packet), now);
   std::memcpy(headers, neighbor.header.data(), ethernet_size);
-  return transmit(port, std::move(packet));
+  return hand_to_batch(port, packet);
 }
 
 DropReason Ip::send_unconfirmed(Neighbor& neighbor, Packet packet, TimePoint now) noexcept {
@@ -150,10 +150,12 @@ void Ip::send_prepared(Packet frame, const HeaderTemplate& headers) noexcept {
   m->l2_len = ethernet_size;
   m->l3_len = headers.ip_size;
   counters_.add((headers.offload_flags & RTE_MBUF_F_TX_IPV4) != 0 ? Counter::ip_out_requests : Counter::ip6_out_requests);
-  transmit(*interfaces_[headers.interface], std::move(frame));
+  hand_to_batch(*interfaces_[headers.interface], frame);
 }
 
-DropReason Ip::transmit(Interface& port, Packet packet) noexcept {
+DropReason Ip::transmit(Interface& port, Packet packet) noexcept { return hand_to_batch(port, packet); }
+
+inline DropReason Ip::hand_to_batch(Interface& port, Packet& packet) noexcept {
   if (!port.plain) [[unlikely]]
     if (const DropReason reason = finish_frame(port, packet); reason != DropReason::none) return drop(reason);
   const std::uint32_t size = packet.size();

@@ -61,13 +61,17 @@ void Stack::input(InterfaceId interface, std::span<rte_mbuf* const> burst, TimeP
   if (ip_.has_exceptions()) [[unlikely]]
     return input_beside_kernel(interface, burst, now);
   constexpr std::size_t prefetch_ahead = 3;
+  std::uint64_t octets = 0;
   for (std::size_t i = 0; i < burst.size(); ++i) {
     if (i + prefetch_ahead < burst.size())
       __builtin_prefetch(rte_pktmbuf_mtod(burst[i + prefetch_ahead], const void*));
+    octets += rte_pktmbuf_pkt_len(burst[i]);
     RxPacket packet;
     if (!ip_.input(interface, Packet(burst[i]), now, packet)) continue;
     dispatch(packet, now);
   }
+  counters_.add(Counter::rx_packets, burst.size());
+  counters_.add(Counter::rx_bytes, octets);
   tcp_.process_burst();
   udp_.deliver();
 }
@@ -80,6 +84,8 @@ void Stack::input_beside_kernel(InterfaceId interface, std::span<rte_mbuf* const
       ip_.send_from_kernel(interface, std::move(frame), now);
       continue;
     }
+    counters_.add(Counter::rx_packets);
+    counters_.add(Counter::rx_bytes, frame.size());
     ip_.copy_to_kernel(interface, frame);
     RxPacket packet;
     if (ip_.input(interface, std::move(frame), now, packet) && !is_kernels(packet, now)) dispatch(packet, now);

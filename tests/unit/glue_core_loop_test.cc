@@ -189,6 +189,19 @@ TEST_F(CoreLoopTest, TakesAtMostOneBurstPerTurn) {
   EXPECT_EQ(loop->counters().rx_full - full_before, 3u) << "100 = 3 * 32 + 4";
 }
 
+TEST_F(CoreLoopTest, FramesAndTheirOctetsAreCountedWhateverBecomesOfThem) {
+  introduce_peer();
+  const auto before = stack->counters();
+  for (std::uint16_t i = 0; i < 3; ++i) receive_echo(i);
+  wires[0].to_stack.push_back(heap.pool().copy_of(Frame(13, 0)));  // too short for Ethernet
+  std::uint64_t octets = 0;
+  for (const Packet& frame : wires[0].to_stack) octets += frame.size();
+  loop->turn(start);
+  EXPECT_EQ(stack->counters()[Counter::rx_packets] - before[Counter::rx_packets], 4u);
+  EXPECT_EQ(stack->counters()[Counter::rx_bytes] - before[Counter::rx_bytes], octets);
+  EXPECT_EQ(stack->counters()[DropReason::eth_truncated] - before[DropReason::eth_truncated], 1u);
+}
+
 TEST_F(TwoPortLoopTest, AFloodOnOnePortDoesNotStarveTheOther) {
   introduce_peer(0);
   introduce_peer(1);

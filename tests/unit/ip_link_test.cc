@@ -47,8 +47,6 @@ TEST(IpLink, FramesAreAcceptedOrDroppedForTheirReason) {
     if (c.reason != DropReason::none) {
       EXPECT_EQ(host.drops(c.reason), 1u);
     }
-    EXPECT_EQ(host.counters[Counter::rx_packets], 1u);
-    EXPECT_EQ(host.counters[Counter::rx_bytes], c.frame.size());
   }
 }
 

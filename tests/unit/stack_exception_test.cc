@@ -72,11 +72,13 @@ struct Beside : ::testing::Test {
   /// The kernel gets `frame` as it came, and nobody answers it here.
   void expect_kernels(const char* name, const Frame& frame) {
     SCOPED_TRACE(name);
-    const std::uint64_t drops = stack->counters().drops();
+    const Counters before = stack->counters();
     input(0, frame);
+    EXPECT_EQ(count(Counter::rx_packets) - before[Counter::rx_packets], 1u);
+    EXPECT_EQ(count(Counter::rx_bytes) - before[Counter::rx_bytes], frame.size());
     EXPECT_EQ(sent(1), std::vector<Frame>{frame});
     EXPECT_TRUE(sent(0).empty());
-    EXPECT_EQ(stack->counters().drops(), drops);
+    EXPECT_EQ(stack->counters().drops(), before.drops());
   }
   /// Nothing of it reaches the kernel.
   void expect_ours(const char* name, const Frame& frame) {
