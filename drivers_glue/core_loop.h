@@ -89,8 +89,7 @@ class CoreLoop {
   bool turn(TimePoint now) noexcept {
     const std::uint64_t took_ns = counters_.end_turn(now);
     if (took_ns > long_turn_ns_) [[unlikely]] note_long_turn(now, took_ns);
-    const bool timed = ++counters_.turns % LoopCounters::stage_sample_every == 0 || timed_turns_left_ != 0;
-    const bool busy = timed ? timed_stages(now) : stages(now, NoWatch());
+    const bool busy = ++counters_.turns >= next_timed_turn_ ? timed_stages(now) : stages(now, NoWatch());
     counters_.turn_was_busy = busy;
     if (busy) {
       empty_turns_ = 0;
@@ -167,14 +166,16 @@ class CoreLoop {
 
   /// Apart, so that the other 63 turns have the stages in line.
   [[gnu::noinline, gnu::cold]] bool timed_stages(TimePoint now) noexcept {
-    if (timed_turns_left_ != 0) --timed_turns_left_;
+    constexpr std::uint64_t every = LoopCounters::stage_sample_every;
+    next_timed_turn_ = counters_.turns < timed_until_turn_ ? 0 : (counters_.turns / every + 1) * every;
     return stages(now, StageWatch());
   }
   /// Long turns come in series: the next ones are timed, so that they can say what they were spent on.
   [[gnu::noinline, gnu::cold]] void note_long_turn(TimePoint now, std::uint64_t took_ns) noexcept {
     const std::uint8_t cause = counters_.cause_of_long_turn();
     ++counters_.long_turns[cause];
-    timed_turns_left_ = timed_turns_after_long;
+    next_timed_turn_ = 0;
+    timed_until_turn_ = counters_.turns + timed_turns_after_long;
     stack_.flight().record({.at = now,
                             .connection = {},
                             .detail = static_cast<std::uint32_t>(std::min<std::uint64_t>(took_ns / 1000, 0xffffffff)),
@@ -197,7 +198,7 @@ class CoreLoop {
     watch.lap(LoopStage::flush);
     busy |= transmit();
     watch.lap(LoopStage::tx);
-    counters_.time_squeeze += more_waits_ || stack_.timers_behind();
+    if (more_waits_ || stack_.timers_behind()) [[unlikely]] ++counters_.time_squeeze;
     watch.finish(counters_, busy);
     return busy;
   }
@@ -238,7 +239,7 @@ class CoreLoop {
       const std::uint32_t sent = send_all(ports_[i], batch.pending());
       batch.consume(sent);
       any |= sent != 0;
-      counters_.tx_refused += batch.size() != 0;
+      if (batch.size() != 0) [[unlikely]] ++counters_.tx_refused;
     }
     return any;
   }
@@ -268,7 +269,8 @@ class CoreLoop {
   IdleOptions idle_;
   InputTap* tap_ = nullptr;
   std::uint64_t long_turn_ns_ = ~std::uint64_t{0};
-  std::uint32_t timed_turns_left_ = 0;
+  std::uint64_t next_timed_turn_ = LoopCounters::stage_sample_every;  ///< 0: all until timed_until_turn_
+  std::uint64_t timed_until_turn_ = 0;
   std::uint64_t empty_turns_ = 0;
   Duration next_sleep_ = sleep_first;
   std::uint32_t turns_without_timers_ = 0;

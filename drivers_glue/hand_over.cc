@@ -12,6 +12,7 @@ namespace pollux {
 namespace {
 
 constexpr std::uint8_t protocol_tcp = 6;
+constexpr std::size_t vlan_tag_size = 4;
 constexpr std::size_t burst_max = 32;  // of a loop's port
 
 struct TcpFrame {
@@ -69,8 +70,14 @@ bool HandOverTap::is_for_the_other(Stack& stack, InterfaceId interface, const rt
   const ByteView bytes{rte_pktmbuf_mtod(&frame, const std::uint8_t*), rte_pktmbuf_data_len(&frame)};
   const auto ethernet = EthernetView::parse(bytes);
   if (!ethernet || ethernet->destination() != own_[interface] || ethernet->source() == other_[interface]) return false;
-  const auto segment = parse(ethernet->type(), bytes.subspan(EthernetView::header_size),
-                             rte_pktmbuf_pkt_len(&frame) - EthernetView::header_size);
+  EtherType type = ethernet->type();
+  std::size_t at = EthernetView::header_size;
+  if (type == EtherType::vlan) {
+    if (bytes.size() < at + vlan_tag_size) return false;
+    type = static_cast<EtherType>(load_be16(&bytes[at + 2]));
+    at += vlan_tag_size;
+  }
+  const auto segment = parse(type, bytes.subspan(at), rte_pktmbuf_pkt_len(&frame) - at);
   if (!segment || !stack.ip().is_local(segment->key.local)) return false;
   const bool opens = segment->flags.has(TcpFlags::syn) && !segment->flags.has(TcpFlags::ack);
   if (opens && role_ == HandOverRole::successor) return false;
@@ -82,10 +89,12 @@ void HandOverTap::relay(Stack& stack, InterfaceId interface, rte_mbuf* frame) no
   auto* bytes = rte_pktmbuf_mtod(frame, std::uint8_t*);
   std::memcpy(bytes, other_[interface].octets.data(), 6);
   std::memcpy(bytes + 6, own_[interface].octets.data(), 6);
-  frame->ol_flags = 0;  // its checksums are there; nothing is asked of the device
+  // Its checksums are there, so nothing is asked of the device, but for the tag that it took off, if it did.
+  const bool untagged = (frame->ol_flags & RTE_MBUF_F_RX_VLAN_STRIPPED) != 0;
+  frame->ol_flags = untagged ? RTE_MBUF_F_TX_VLAN : 0;
   frame->tx_offload = 0;
   Packet packet(frame);
-  if (stack.tx(interface).push(packet))
+  if ((!untagged || stack.ip().interface(interface).offloads.vlan_insert) && stack.tx(interface).push(packet))
     ++relayed_;
   else
     ++lost_;

@@ -28,7 +28,7 @@ class HandOverTap final : public InputTap {
 
   void input(Stack& stack, InterfaceId interface, std::span<rte_mbuf* const> burst, TimePoint now) noexcept override;
   std::uint64_t relayed() const noexcept { return relayed_; }
-  /// Frames that found the port's batch full.
+  /// Frames that found the port's batch full, or whose tag the port takes off and cannot write.
   std::uint64_t lost() const noexcept { return lost_; }
 
  private:

@@ -157,7 +157,7 @@ void add_pools_and_tables(Out out, std::span<const CoreReport> cores) {
   }
 }
 
-void add_ports(Out out, std::span<const PortMetrics> ports) {
+void add_ports(Out out, std::span<const PortMetrics> ports, std::span<const CoreReport> cores) {
   struct Named {
     const char* name;
     const char* help;
@@ -181,6 +181,21 @@ void add_ports(Out out, std::span<const PortMetrics> ports) {
       fmt::format_to(out, "pollux_{}{{port=\"{}\"}} {}\n", f.name, escaped(port.report.name),
                      port.report.stats.*f.field);
   }
+  struct Direction {
+    const char* name;
+    const char* help;
+    std::uint64_t CoreSnapshot::Queue::* field;
+  };
+  for (const Direction& d : {Direction{"queue_receive_packets_total", "Packets that a core received from its queue.",
+                                       &CoreSnapshot::Queue::rx_packets},
+                             Direction{"queue_transmit_packets_total", "Packets that a core sent by its queue.",
+                                       &CoreSnapshot::Queue::tx_packets}}) {
+    head(out, d.name, "counter", d.help);
+    for (std::size_t core = 0; core < cores.size(); ++core)
+      for (const auto& q : std::span(cores[core].snapshot.queues).first(cores[core].snapshot.queue_count))
+        fmt::format_to(out, "pollux_{}{{port=\"{}\",queue=\"{}\",core=\"{}\"}} {}\n", d.name,
+                       escaped(ports[q.port].report.name), q.queue, core, q.*d.field);
+  }
   head(out, "port_driver_stat", "untyped", "Everything the port's driver counts, by the driver's names.");
   for (const auto& port : ports)
     for (const auto& [name, value] : port.xstats)
@@ -196,7 +211,7 @@ std::string metrics_text(std::span<const PortMetrics> ports, std::span<const Cor
   add_counters(out, cores);
   add_loops(out, cores);
   add_pools_and_tables(out, cores);
-  add_ports(out, ports);
+  add_ports(out, ports, cores);
   return text;
 }
 

@@ -38,6 +38,15 @@ void add_port_counters(const SteeredPort& port, Counters& counters) noexcept {
   counters.add(Counter::tx_relayed, steering.tx_relayed);
 }
 
+void add_queues(std::span<const SteeredPort> ports, CoreSnapshot& snapshot) noexcept {
+  for (std::size_t i = 0; i < ports.size(); ++i)
+    if (const auto& queue = ports[i].queue())
+      snapshot.queues.at(snapshot.queue_count++) = {.port = static_cast<std::uint16_t>(i),
+                                                    .queue = queue->queue(),
+                                                    .rx_packets = queue->received(),
+                                                    .tx_packets = queue->sent()};
+}
+
 }  // namespace
 
 PollingCore::PollingCore(CorePlan plan, PacketPool pool)
@@ -288,6 +297,7 @@ CoreSnapshot PollingCore::snapshot() const noexcept {
   if (loop_ != nullptr) {
     snapshot.loop = loop_->counters();
     for (const auto& port : loop_->ports()) add_port_counters(port, snapshot.counters);
+    add_queues(loop_->ports(), snapshot);
     snapshot.counters.add(Counter::hand_over_relayed, relayed_ + (hand_over_ == nullptr ? 0 : hand_over_->relayed()));
     snapshot.counters.drop(DropReason::tx_batch_full, relay_lost_ + (hand_over_ == nullptr ? 0 : hand_over_->lost()));
   }

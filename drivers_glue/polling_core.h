@@ -40,8 +40,18 @@ struct CoreCallbacks {
 
 /// A copy of what one core counted.
 struct CoreSnapshot {
+  /// A queue pair that the core serves.
+  struct Queue {
+    std::uint16_t port = 0;  ///< among the ports of the configuration, exception ports after them
+    std::uint16_t queue = 0;
+    std::uint64_t rx_packets = 0;
+    std::uint64_t tx_packets = 0;  ///< those it sent for other cores included
+  };
+
   Counters counters;
   LoopCounters loop;
+  std::array<Queue, ports_max> queues{};  ///< the first queue_count
+  std::size_t queue_count = 0;
   std::uint32_t connections = 0;
   std::uint32_t packets_in_use = 0;    ///< data mbufs, those in the ports' rings included
   std::uint32_t packets = 0;           ///< data mbufs in all

@@ -26,16 +26,22 @@ class PortQueue {
       : port_(port), queue_(queue), prepare_(prepare) {}
 
   std::uint16_t rx_burst(rte_mbuf** packets, std::uint16_t n) noexcept {
-    return rte_eth_rx_burst(port_, queue_, packets, n);
+    const std::uint16_t received = rte_eth_rx_burst(port_, queue_, packets, n);
+    received_ += received;
+    return received;
   }
   std::uint16_t tx_burst(rte_mbuf** packets, std::uint16_t n) noexcept {
-    if (prepare_) return prepared_burst(packets, n);
-    return rte_eth_tx_burst(port_, queue_, packets, n);
+    const std::uint16_t sent = prepare_ ? prepared_burst(packets, n) : rte_eth_tx_burst(port_, queue_, packets, n);
+    sent_ += sent;
+    return sent;
   }
   /// Makes the driver free what the device has sent, which many do only when they send more.
   void reap() noexcept { rte_eth_tx_done_cleanup(port_, queue_, 0); }
   std::uint16_t port() const noexcept { return port_; }
   std::uint16_t queue() const noexcept { return queue_; }
+  /// Packets that the device gave us, and that it took.
+  std::uint64_t received() const noexcept { return received_; }
+  std::uint64_t sent() const noexcept { return sent_; }
   /// Packets freed here because the driver refused their offload request (DropReason::tx_prepare_failed).
   std::uint64_t refused() const noexcept { return refused_; }
 
@@ -45,6 +51,8 @@ class PortQueue {
   std::uint16_t port_;
   std::uint16_t queue_;
   bool prepare_;
+  std::uint64_t received_ = 0;
+  std::uint64_t sent_ = 0;
   std::uint64_t refused_ = 0;
 };
 

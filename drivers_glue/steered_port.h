@@ -55,6 +55,8 @@ class SteeredPort {
   /// True when another core left something for this one: it must not sleep.
   bool has_waiting() const noexcept { return shared_ != nullptr && shared_->has_waiting(); }
 
+  /// This core's queue pair; none when the port has fewer than there are cores.
+  const std::optional<PortQueue>& queue() const noexcept { return queue_; }
   std::uint64_t refused() const noexcept { return queue_ ? queue_->refused() : 0; }
   SteeringCounters counters() const noexcept { return shared_ == nullptr ? SteeringCounters{} : shared_->counters; }
 

@@ -91,6 +91,26 @@ TelemetryDict ports(TelemetrySource& source, TelemetryParameters& parameters) {
   return all;
 }
 
+TelemetryDict queues(TelemetrySource& source, TelemetryParameters& parameters) {
+  parameters.finish("none");
+  TelemetryDict all;
+  const auto ports = source.port_list();
+  const auto reports = source.core_reports();
+  for (std::size_t core = 0; core < reports.size(); ++core) {
+    const CoreSnapshot& s = reports[core].snapshot;
+    for (std::size_t i = 0; i < s.queue_count; ++i) {
+      const CoreSnapshot::Queue& q = s.queues[i];
+      all.add(fmt::format("{}/{}", q.port, q.queue), TelemetryDict()
+                                                         .add("port", ports[q.port]->name())
+                                                         .add("queue", q.queue)
+                                                         .add("core", core)
+                                                         .add("rx_packets", q.rx_packets)
+                                                         .add("tx_packets", q.tx_packets));
+    }
+  }
+  return all;
+}
+
 TelemetryDict xstats(TelemetrySource& source, TelemetryParameters& parameters) {
   const auto wanted = parameters.take_word();
   parameters.finish("a port's name or number");
@@ -277,6 +297,7 @@ constexpr std::array commands = {
     TelemetryCommand{"/pollux/cores", "One line for each polling core. No parameters", cores},
     TelemetryCommand{"/pollux/core", "Loop, pools and tables of one core. Parameter: its number", core},
     TelemetryCommand{"/pollux/ports", "Addresses and statistics of the ports. No parameters", ports},
+    TelemetryCommand{"/pollux/queues", "Queue pairs, the core that serves each, and their packets. No parameters", queues},
     TelemetryCommand{"/pollux/xstats", "Everything a port's driver counts. Parameter: its name or number",
                      xstats},
     TelemetryCommand{

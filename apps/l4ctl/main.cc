@@ -1,11 +1,14 @@
 // l4ctl: asks and steers a running Pollux program through its telemetry socket.
 #include <fmt/format.h>
+#include <unistd.h>
 
 #include <CLI/CLI.hpp>
 #include <atomic>
+#include <cerrno>
 #include <chrono>
 #include <csignal>
 #include <cstdio>
+#include <cstring>
 #include <exception>
 #include <filesystem>
 #include <functional>
@@ -168,6 +171,8 @@ void declare_show(CLI::App& cli, Arguments& a, Action& action) {
       ->required();
   add("ports", "addresses and statistics of ports (ip -s link)",
       simple("/pollux/ports", [](const Json& j) { return table_of(j, "port"); }));
+  add("queues", "queue pairs, their cores and packets",
+      simple("/pollux/queues", [](const Json& j) { return table_of(j, "port/queue"); }));
   add("xstats", "everything a port's driver counts (ethtool -S)", simple("/pollux/xstats", plain))
       ->add_option("port", a.name, "its name or number; else the first");
   auto* connections = add("connections", "TCP connections (ss -ti)", show_connections);
@@ -254,6 +259,18 @@ void declare_actions(CLI::App& cli, Arguments& a, Action& action) {
   take->add_option("--points", a.points, "where: any of rx, tx, drop, joined by +")->capture_default_str();
 }
 
+/// Becomes l4top, which is installed beside this program. Returns only by an exception.
+[[noreturn]] void become_top(const Arguments& a, const std::vector<std::string>& rest) {
+  std::vector<std::string> words = {std::filesystem::read_symlink("/proc/self/exe").parent_path() / "l4top"};
+  if (!a.prefix.empty()) words.insert(words.end(), {"--prefix", a.prefix});
+  words.insert(words.end(), rest.begin(), rest.end());
+  std::vector<char*> argv;
+  for (std::string& word : words) argv.push_back(word.data());
+  argv.push_back(nullptr);
+  execv(argv[0], argv.data());
+  throw std::runtime_error(words[0] + ": " + std::strerror(errno));
+}
+
 }  // namespace
 
 int main(int argc, char** argv) {
@@ -269,7 +286,9 @@ int main(int argc, char** argv) {
     cli.add_flag("-j,--json", arguments.json, "print JSON");
     declare_show(cli, arguments, action);
     declare_actions(cli, arguments, action);
+    const auto* top = cli.add_subcommand("top", "the live view: l4top, with its options")->prefix_command()->fallthrough(false);
     cli.parse(argc, argv);
+    if (top->parsed()) become_top(arguments, top->remaining());
     TelemetryClient client(arguments.prefix);
     action(client, arguments);
     return 0;

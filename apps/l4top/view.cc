@@ -66,6 +66,22 @@ Json port_rows(const Sample& before, const Sample& after, double seconds) {
   return rows;
 }
 
+Json queue_rows(const Sample& before, const Sample& after, double seconds) {
+  Json rows = Json::array();
+  for (const auto& [name, now] : after.queues.items()) {
+    const Json& then = inner(before.queues, name);
+    const auto rate = [&, &queue = now](const char* field) {
+      return std::round(static_cast<double>(grown(then, queue, field)) / seconds);
+    };
+    rows.push_back({{"port", now["port"]},
+                    {"queue", now["queue"]},
+                    {"core", now["core"]},
+                    {"rx_packets_per_s", rate("rx_packets")},
+                    {"tx_packets_per_s", rate("tx_packets")}});
+  }
+  return rows;
+}
+
 Json drop_rows(const Sample& before, const Sample& after, double seconds) {
   std::vector<std::pair<double, std::string>> rates;
   for (const auto& [reason, count] : inner(after.counters, "drops").items()) {
@@ -133,6 +149,7 @@ Sample take_sample(TelemetryClient& client) {
   sample.cores = client.ask("/pollux/cores");
   sample.at = std::chrono::steady_clock::now();
   sample.ports = client.ask("/pollux/ports");
+  sample.queues = client.ask("/pollux/queues");
   sample.counters = client.ask("/pollux/counters");
   sample.connections = Json::object();
   std::string question = "/pollux/connections";
@@ -148,8 +165,8 @@ Sample take_sample(TelemetryClient& client) {
 Json make_view(const Sample& before, const Sample& after, const std::string& sort) {
   const double seconds = std::max(std::chrono::duration<double>(after.at - before.at).count(), 1e-3);
   return {{"interval_s", std::round(seconds * 1000) / 1000}, {"cores", core_rows(before, after, seconds)},
-          {"ports", port_rows(before, after, seconds)},      {"tcp", tcp_row(before, after, seconds)},
-          {"drops", drop_rows(before, after, seconds)},      {"connections", connection_rows(after, sort)}};
+          {"ports", port_rows(before, after, seconds)},      {"queues", queue_rows(before, after, seconds)},
+          {"tcp", tcp_row(before, after, seconds)},          {"drops", drop_rows(before, after, seconds)},      {"connections", connection_rows(after, sort)}};
 }
 
 const std::vector<std::string>& sort_fields() {
@@ -161,10 +178,12 @@ std::vector<std::string> view_lines(const Json& view, const std::string& title, 
                                     std::size_t connections) {
   std::vector<std::string> out = {title, ""};
   constexpr std::size_t all = ~std::size_t{0};
-  constexpr std::size_t drops_shown = 5;
+  constexpr std::size_t drops_shown = 5, queues_shown = 16;
   add_table(view["cores"], all, out);
   out.emplace_back();
   add_table(view["ports"], all, out);
+  out.emplace_back();
+  add_table(view["queues"], queues_shown, out);
   out.emplace_back();
   add_table(Json::array({view["tcp"]}), 1, out);
   out.emplace_back();

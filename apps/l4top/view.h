@@ -13,6 +13,7 @@ struct Sample {
   std::chrono::steady_clock::time_point at;
   Json cores;
   Json ports;
+  Json queues;
   Json counters;
   Json connections;  ///< of the first connections_max
 };
@@ -21,7 +22,7 @@ inline constexpr std::size_t connections_max = 400;
 
 Sample take_sample(TelemetryClient& client);
 
-/// Rates from `before` to `after`: {interval_s, cores: [...], ports: [...], tcp: {...}, drops: [...],
+/// Rates from `before` to `after`: {interval_s, cores: [...], ports: [...], queues: [...], tcp: {...}, drops: [...],
 /// connections: [...]}. Connections come in descending order of `sort`, a field of theirs; the largest drops
 /// first.
 Json make_view(const Sample& before, const Sample& after, const std::string& sort);

@@ -1,7 +1,9 @@
-"""DPDK's own capture program, Debian's dpdk-dumpcap, attaches to l4echo; that takes huge pages, which processes can share."""
+"""DPDK's own capture programs, Debian's dpdk-dumpcap and dpdk-pdump, attach to l4echo; that takes huge pages, which processes can
+share."""
 import os
 import pathlib
 import shutil
+import signal
 import subprocess
 import tempfile
 import time
@@ -43,14 +45,42 @@ class Dumpcap(unittest.TestCase):
             finally:
                 capture.terminate() if capture.poll() is None else None
                 capture.wait(20)
-            done = subprocess.run(["tshark", "-r", file, "-Y", "tcp.len==14", "-T", "fields", "-e", "ip.src", "-e", "tcp.payload"],
-                                  capture_output=True, text=True, timeout=60, check=False)
             hexed = b"for the record".hex()
-            self.assertEqual(done.stdout.split(), [KERNEL, hexed, STACK, hexed],
-                             done.stderr + (self.folder / "log").read_text() + server.text())
+            self.assertEqual(self.payloads(file), [KERNEL, hexed, STACK, hexed],
+                             (self.folder / "log").read_text() + server.text())
         finally:
             status, text = server.stop()
         self.assertEqual(status, 0, text[-2000:])
+
+    def test_dpdk_pdump_too(self):
+        server = harness.Server({"eal": {"huge_pages": "required", "multi_process": True, "file_prefix": PREFIX},
+                                 "pool": {"packets": 4095, "clones": 4095}})
+        try:
+            rx, tx = self.folder / "rx.pcap", self.folder / "tx.pcap"
+            with open(self.folder / "log", "w") as log:
+                dump = subprocess.Popen(["dpdk-pdump", f"--file-prefix={PREFIX}", "--", "--pdump",
+                                         f"port=0,queue=*,rx-dev={rx},tx-dev={tx}"],
+                                        stdin=subprocess.DEVNULL, stdout=log, stderr=subprocess.STDOUT)
+            try:
+                harness.wait_until(lambda: dump.poll() is not None or tx.exists(), 30, "dpdk-pdump capturing")
+                time.sleep(1)
+                with connect(7) as s:
+                    s.sendall(b"for the record")
+                    self.assertEqual(harness.read_exactly(s, 14), b"for the record")
+                time.sleep(1)
+            finally:
+                dump.send_signal(signal.SIGINT) if dump.poll() is None else None
+                dump.wait(20)
+            seen = [self.payloads(file) for file in (rx, tx)]
+            hexed = b"for the record".hex()
+            self.assertEqual(seen, [[KERNEL, hexed], [STACK, hexed]], (self.folder / "log").read_text() + server.text())
+        finally:
+            status, text = server.stop()
+        self.assertEqual(status, 0, text[-2000:])
+
+    def payloads(self, file):
+        return subprocess.run(["tshark", "-r", file, "-Y", "tcp.len==14", "-T", "fields", "-e", "ip.src", "-e", "tcp.payload"],
+                              capture_output=True, text=True, timeout=60, check=False).stdout.split()
 
     def test_without_huge_pages_the_key_is_refused(self):
         config = self.folder / "l4echo.yaml"

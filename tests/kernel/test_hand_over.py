@@ -18,12 +18,15 @@ import unittest
 
 import harness
 from harness import command, wait_until
+from trunk import Trunk
 
 BRIDGE = "pxbr"
 KERNEL = "198.18.0.1"
 STACK = "198.18.0.2"
 KERNEL6 = "fd00:18::1"
 STACK6 = "fd00:18::2"
+KERNEL7 = "198.19.0.1"  # on VLAN 7
+STACK7 = "198.19.0.2"
 
 
 def device(number):
@@ -96,6 +99,7 @@ class HandOver(unittest.TestCase):
         self.addCleanup(shutil.rmtree, self.folder)
         config = json.loads(harness.config_text("net_af_packet0", "pxo0", STACK, {"drain_timeout": "20s"}))
         config["ports"][0]["addresses"].append(f"{STACK6}/64")
+        config["ports"][0]["vlans"] = [{"id": 7, "addresses": [f"{STACK7}/24"]}]
         (self.folder / "l4echo.yaml").write_text(json.dumps(config))
         command("ip", "link", "add", BRIDGE, "type", "bridge")
         self.addCleanup(command, "ip", "link", "del", BRIDGE)
@@ -103,12 +107,15 @@ class HandOver(unittest.TestCase):
         harness.sysctl(f"net/ipv6/conf/{BRIDGE}/disable_ipv6", 0)
         command("ip", "address", "add", f"{KERNEL6}/64", "dev", BRIDGE, "nodad")
         command("ip", "link", "set", BRIDGE, "up")
-        for i in range(2):  # pxo0 and pxo1 are the programs', pxb0 and pxb1 the bridge's
+        for i in range(3):  # pxo0 and pxo1 are the programs', pxo2 the VLAN's; pxb0 to pxb2 the bridge's
             command("ip", "link", "add", f"pxo{i}", "type", "veth", "peer", "name", f"pxb{i}")
             self.addCleanup(command, "ip", "link", "del", f"pxo{i}")
             without_checksum_offload(f"pxb{i}")
             command("ip", "link", "set", f"pxb{i}", "master", BRIDGE, "up")
             command("ip", "link", "set", f"pxo{i}", "up")
+        trunk = Trunk([7], wire="pxo2")
+        self.addCleanup(trunk.close)
+        command("ip", "address", "add", f"{KERNEL7}/24", "dev", "vlan7")
         self.running = []
         self.addCleanup(self.end_all)
 
@@ -130,8 +137,9 @@ class HandOver(unittest.TestCase):
         present = self.start(0)
         self.wait_for_stack(STACK)
         self.wait_for_stack(STACK6)
+        self.wait_for_stack(STACK7)
         clients = [Client(STACK, 1, 0.01), Client(STACK, 2, 0.01), Client(STACK, 20, 0.02), Client(STACK, 150, 0.01),
-                   Client(STACK6, 1, 0.01), Client(STACK6, 50, 0.02)]
+                   Client(STACK6, 1, 0.01), Client(STACK6, 50, 0.02), Client(STACK7, 1, 0.01), Client(STACK7, 20, 0.02)]
         for client in clients:
             client.start()
         relayed = 0

@@ -49,6 +49,10 @@ class L4top(harness.ServerTest):
         self.assertEqual(port["port"], "net_tap0")
         self.assertGreater(port["rx_packets_per_s"], 10)
         self.assertGreater(port["tx_mbit_per_s"], 0)
+        queue = view["queues"][0]
+        self.assertEqual((queue["port"], queue["queue"], queue["core"]), ("net_tap0", 0, 0))
+        self.assertGreater(queue["rx_packets_per_s"], 10)
+        self.assertGreater(queue["tx_packets_per_s"], 10)
         self.assertGreater(view["tcp"]["segments_in_per_s"], 10)
         self.assertEqual([c["local"] for c in view["connections"]], [f"{STACK}:7"])
 
@@ -64,6 +68,11 @@ class L4top(harness.ServerTest):
         thread.join()
         self.assertRegex(text, r"udp_no_socket +\d+")
         self.assertRegex(text, r"net_tap0 +\d+")
+
+    def test_l4ctl_top_is_the_same(self):
+        text = command(harness.build / "apps/l4ctl", "--prefix", PREFIX, "top", "--once", "--interval", "0.1").stdout
+        self.assertRegex(text, rf"^l4top  {PREFIX}  over 0\.\d s")
+        self.assertIn("busy_percent", text)
 
     def test_live_in_a_terminal_it_refreshes_sorts_and_quits(self):
         server = f"l4top-test-{os.getpid()}"

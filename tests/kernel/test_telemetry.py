@@ -124,8 +124,8 @@ class Telemetry(harness.ServerTest):
             self.assertIn("is gone", ask(f"/pollux/close,{name}")["error"])
 
     def test_shows_cores_ports_tables_and_configuration(self):
-        cores, core, ports, xstats, listeners, neighbors, routes, memory, config = ask(
-            "/pollux/cores", "/pollux/core,0", "/pollux/ports", "/pollux/xstats,net_tap0", "/pollux/listeners",
+        cores, core, ports, queues, xstats, listeners, neighbors, routes, memory, config = ask(
+            "/pollux/cores", "/pollux/core,0", "/pollux/ports", "/pollux/queues", "/pollux/xstats,net_tap0", "/pollux/listeners",
             "/pollux/neighbors", "/pollux/routes", "/pollux/memory", "/pollux/config")
         self.assertGreater(cores["0"]["turns"], core["loop"]["sleeps"])
         self.assertGreater(core["loop"]["busy_ns"], 0)
@@ -133,6 +133,8 @@ class Telemetry(harness.ServerTest):
         self.assertEqual(core["tables"]["listeners"], 4)
         self.assertEqual((ports["0"]["name"], ports["0"]["address"], ports["0"]["kernel_interface"]),
                          ("net_tap0", f"{STACK}/24", harness.DEVICE))
+        self.assertEqual(queues["0/0"]["rx_packets"], ports["0"]["rx_packets"])
+        self.assertEqual((queues["0/0"]["port"], queues["0/0"]["core"]), ("net_tap0", 0))
         self.assertGreaterEqual(xstats["rx_good_packets"], 1)
         self.assertEqual({entry["local"] for entry in listeners["tcp"].values()},
                          {f"0.0.0.0:{port}" for port in (7, 9, 19, 80)})

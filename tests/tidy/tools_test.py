@@ -2,6 +2,8 @@
 import importlib.util
 import json
 import pathlib
+import subprocess
+import sys
 import tempfile
 import unittest
 
@@ -98,3 +100,9 @@ class ChecksTheRfcTable(unittest.TestCase):
                                          ("MUST-6", "A.B", False), ("MUST-5", "C.D", True)):
             row = {"id": requirement, "status": "tested", "tests": tests, "note": ""}
             self.assertEqual(not list(compliance.faults(row, known)), good, row)
+
+
+class Watching(unittest.TestCase):
+    def test_what_the_benchmark_takes_out_is_still_there(self):
+        done = subprocess.run([sys.executable, TESTS.parent / "bench/watching.py", "--dry-run"], capture_output=True, text=True, check=False)
+        self.assertEqual(done.returncode, 0, done.stdout + done.stderr)

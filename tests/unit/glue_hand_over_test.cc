@@ -127,6 +127,36 @@ TEST_F(HandOverTest, EverythingElseIsTheStacks) {
       EXPECT_FALSE(passes_on(role, frame)) << describe(frame);
 }
 
+TEST_F(HandOverTest, ATagStaysOnItsFrame) {
+  Frame tagged = segment({.source_port = unknown, .seq = 1, .ack = 77, .flags = ACK});
+  tagged.insert(tagged.begin() + 12, {0x81, 0, 0, 7});
+  EXPECT_TRUE(passes_on(HandOverRole::predecessor, tagged));
+  tagged.resize(17);
+  EXPECT_FALSE(passes_on(HandOverRole::predecessor, tagged)) << "a tag cut off";
+}
+
+TEST_F(HandOverTest, ATagThatTheDeviceTookOffIsWrittenByIt) {
+  for (const bool can_insert : {true, false}) {
+    InterfaceConfig other{.name = "other", .mac = our_mac, .address = {IpAddress::v4(198, 51, 100, 1), 24}, .offloads = {}};
+    other.offloads.vlan_insert = can_insert;
+    if (!can_insert) other.address.address = IpAddress::v4(203, 0, 113, 1);
+    const InterfaceId id = stack->add_interface(other, now).value();
+    HandOverTap tap(HandOverRole::predecessor, std::vector(id + 1u, our_mac), std::vector(id + 1u, other_mac));
+    Packet packet = heap.pool().copy_of(segment({.source_port = unknown, .seq = 1, .ack = 77, .flags = ACK}));
+    packet.mbuf()->ol_flags = RTE_MBUF_F_RX_VLAN | RTE_MBUF_F_RX_VLAN_STRIPPED;
+    packet.mbuf()->vlan_tci = 7;
+    rte_mbuf* const m = packet.release();
+    stack->tx(id).clear();
+    tap.input(*stack, id, std::span(&m, 1), now);
+    EXPECT_EQ(tap.relayed(), can_insert ? 1u : 0u);
+    EXPECT_EQ(tap.lost(), can_insert ? 0u : 1u);
+    if (!can_insert) continue;
+    const rte_mbuf& sent_mbuf = *stack->tx(id).pending().front();
+    EXPECT_EQ(sent_mbuf.ol_flags, RTE_MBUF_F_TX_VLAN);
+    EXPECT_EQ(sent_mbuf.vlan_tci, 7);
+  }
+}
+
 TEST_F(HandOverTest, AHandshakeByCookieEndsWhereItBegan) {
   TcpOptions options;
   options.connections_max = options.time_wait_max = 16;

@@ -23,6 +23,8 @@ TEST(MetricsText, HasEveryCounterUnitAndLabel) {
   cores[0].snapshot.loop.busy_turns.record(300);
   cores[0].snapshot.loop.busy_turns.record(5000);
   cores[0].snapshot.tcp.connections = {3, 100, 4096};
+  cores[1].snapshot.queues[0] = {.port = 0, .queue = 1, .rx_packets = 8, .tx_packets = 9};
+  cores[1].snapshot.queue_count = 1;
   const std::vector<PortMetrics> ports = {{{.name = "net_tap0", .stats = {}}, {{"rx_q0_errors", 7}}}};
   const std::string text = metrics_text(ports, cores);
   for (const char* line :
@@ -37,6 +39,8 @@ TEST(MetricsText, HasEveryCounterUnitAndLabel) {
         "\npollux_tcp_connections_limit{core=\"0\"} 100\n",
         "\npollux_tcp_connections_memory_bytes{core=\"0\"} 4096\n",
         "\npollux_port_receive_packets_total{port=\"net_tap0\"} 0\n",
+        "\npollux_queue_receive_packets_total{port=\"net_tap0\",queue=\"1\",core=\"1\"} 8\n",
+        "\npollux_queue_transmit_packets_total{port=\"net_tap0\",queue=\"1\",core=\"1\"} 9\n",
         "\npollux_port_driver_stat{port=\"net_tap0\",stat=\"rx_q0_errors\"} 7\n"})
     EXPECT_NE(text.find(line), std::string::npos) << line;
   std::size_t types = 0, at = 0;
