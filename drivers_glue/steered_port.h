@@ -18,7 +18,7 @@ struct SteeringCounters {
   std::uint64_t handed_over = 0;
   std::uint64_t taken_over = 0;
   std::uint64_t handover_full = 0;  ///< packets dropped
-  std::uint64_t copies_lost = 0;    ///< of ARP packets, for want of an mbuf
+  std::uint64_t copies_lost = 0;    ///< of what every core is to see, for want of an mbuf
   std::uint64_t wrong_core = 0;
   std::uint64_t hash_checked = 0;
   std::uint64_t hash_wrong = 0;

@@ -54,6 +54,11 @@ bool quotes_a_packet(std::uint8_t icmp_type) noexcept {
   return icmp_type == 3 || icmp_type == 4 || icmp_type == 5 || icmp_type == 11 || icmp_type == 12;
 }
 
+/// A path that any core may send on, not that of one connection.
+bool is_datagrams(std::uint8_t quoted_protocol) noexcept {
+  return quoted_protocol != static_cast<std::uint8_t>(IpProtocol::tcp);
+}
+
 constexpr std::size_t icmp_header = 8;
 constexpr std::size_t ipv6_header = 40;
 constexpr std::uint8_t ipv6_hop_by_hop = 0;
@@ -144,6 +149,9 @@ FrameOwner Steering::ipv4_owner(const std::uint8_t* ip, std::size_t size, FrameO
     folded ^= fold_octets(ip + header, 4);
   } else if (!fragment && kind == FrameOwner::Kind::flow && protocol == static_cast<std::uint8_t>(IpProtocol::icmp) &&
              size > header + icmp_header && quotes_a_packet(ip[header])) {
+    const bool too_big = ip[header] == 3 && ip[header + 1] == 4;  // RFC 1191 4
+    if (too_big && size > header + icmp_header + 9 && is_datagrams(ip[header + icmp_header + 9]))
+      return {FrameOwner::Kind::everyone, primary_core, 0};
     return ipv4_owner(ip + header + icmp_header, size - header - icmp_header, FrameOwner::Kind::quoted);
   }
   return owned(kind, folded);
@@ -170,6 +178,8 @@ FrameOwner Steering::ipv6_owner(const std::uint8_t* ip, std::size_t size, FrameO
   if (!quote && next == static_cast<std::uint8_t>(IpProtocol::icmpv6) && size >= at + 4) {
     // RFC 4861 4: router and neighbour discovery, redirects. RFC 4443 2.1: errors are below 128.
     if (ip[at] >= 133 && ip[at] <= 137) return {FrameOwner::Kind::everyone, primary_core, 0};
+    if (ip[at] == 2 && size > at + icmp_header + 6 && is_datagrams(ip[at + icmp_header + 6]))  // RFC 8201 4
+      return {FrameOwner::Kind::everyone, primary_core, 0};
     if (ip[at] < 128 && size > at + icmp_header)
       return ipv6_owner(ip + at + icmp_header, size - at - icmp_header, FrameOwner::Kind::quoted);
   }

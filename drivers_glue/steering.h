@@ -22,7 +22,9 @@ struct FrameOwner {
     /// The same, but RSS may bring it elsewhere: an ICMP error belongs to the core of the flow it quotes, what is sent
     /// to a group to the primary core.
     quoted,
-    everyone,  ///< ARP and neighbour discovery: the primary core answers, every core learns
+    /// ARP and neighbour discovery: the primary core answers, every core learns. And what routers say about the path of
+    /// datagrams, since any core may send to their destination.
+    everyone,
     other,     ///< neither IP nor ARP, or cut short: the primary core's
   };
   Kind kind = Kind::other;

@@ -27,8 +27,9 @@ std::uint32_t piece_size(bool v4, std::uint32_t mtu) noexcept {
 std::uint32_t Ip::fragment_count(const IpAddress& destination, std::uint32_t payload, InterfaceId id) const noexcept {
   const bool v4 = destination.is_v4();
   const std::uint32_t header = v4 ? std::uint32_t{Ipv4Fields::size} : std::uint32_t{Ipv6Fields::size};
-  if (payload + header <= mtu(id, v4)) return 1;
-  const std::uint32_t size = piece_size(v4, mtu(id, v4));
+  const std::uint32_t largest = path_mtu(destination, id);
+  if (payload + header <= largest) return 1;
+  const std::uint32_t size = piece_size(v4, largest);
   return (payload + size - 1) / size;
 }
 
@@ -38,8 +39,32 @@ std::uint32_t Ip::next_identification(const IpAddress& destination) noexcept {
   std::uint64_t half[2];
   std::memcpy(half, destination.octets().data(), sizeof half);
   const std::uint64_t h = ((half[0] * 0x9e3779b97f4a7c15u) ^ half[1] ^ identification_seed_) * 0xbf58476d1ce4e5b9u;
-  // Cores share addresses but no counters: each has the numbers that leave its own remainder.
-  return identifications_[(h >> 56) % identifications_.size()]++ * cores_ + core_;
+  const std::uint32_t next = identifications_[(h >> 56) % identifications_.size()]++;
+  // Cores share addresses but no counters: each has a share of the numbers.
+  const std::uint64_t share = (destination.is_v4() ? std::uint64_t{1} << 16 : std::uint64_t{1} << 32) / cores_;
+  return static_cast<std::uint32_t>(core_ * share + next % share);
+}
+
+DropReason Ip::learn_path_mtu(const IcmpError& error) noexcept {
+  const IpAddress& destination = error.quoted.destination;
+  const bool v4 = destination.is_v4();
+  const std::uint32_t size = believable_path_mtu(v4, error.mtu, error.quoted.length);
+  if (size == 0) return DropReason::icmp_implausible_mtu;
+  // RFC 1191 3, RFC 8201 4: never raised by an ICMP error.
+  const PathMtuTable::Path* const known = paths_.find(destination, now_);
+  if (known != nullptr && known->mtu < size) return DropReason::none;
+  const bool smaller = error.mtu != 0 && error.mtu < path_mtu_floor(v4);
+  paths_.set(destination, static_cast<std::uint16_t>(size), smaller, now_);
+  counters_.add(Counter::path_mtu_lowered);
+  return DropReason::none;
+}
+
+DropReason Ip::send_fragmented(Packet packet, const IpSend& send, RouteCache& cache, TimePoint now) noexcept {
+  counters_.add(send.destination.is_v4() ? Counter::ip_out_requests : Counter::ip6_out_requests);
+  if (cache.generation != route_generation_)
+    if (const DropReason reason = find_next_hop(send.destination, cache, now); reason != DropReason::none)
+      return drop(reason);
+  return send_oversized(std::move(packet), send, cache, now);
 }
 
 DropReason Ip::send_oversized(Packet packet, const IpSend& send, const RouteCache& cache, TimePoint now) noexcept {
@@ -78,10 +103,24 @@ DropReason Ip::send_oversized(Packet packet, const IpSend& send, const RouteCach
 }
 
 DropReason Ip::transmit_whole_or_cut(Interface& port, Packet packet) noexcept {
-  const bool v4 = packet.data()[ethernet_size] >> 4 == 4;
-  if (packet.size() <= std::uint32_t{port.mtu(v4)} + ethernet_size) [[likely]]
-    return transmit(port, std::move(packet));
-  return transmit_fragments(port, std::move(packet));
+  if (must_be_cut(port, packet)) [[unlikely]]
+    return transmit_fragments(port, std::move(packet));
+  return transmit(port, std::move(packet));
+}
+
+bool Ip::must_be_cut(const Interface& port, const Packet& packet) const noexcept {
+  const std::uint8_t* const ip = packet.data() + ethernet_size;
+  const bool v4 = ip[0] >> 4 == 4;
+  const std::uint32_t size = packet.size() - ethernet_size;
+  if (size > port.mtu(v4)) return true;
+  // Nothing that was to stay whole left send_oversized(): DF says so over IPv4. Over IPv6 TCP never is cut, nor what has
+  // its checksum added on the way out.
+  if (v4) return (ip[6] & 0x40) == 0;
+  if (!paths_.in_use(now_)) [[likely]]
+    return false;
+  return ip[6] != static_cast<std::uint8_t>(IpProtocol::tcp) &&
+         (packet.mbuf()->ol_flags & RTE_MBUF_F_TX_OFFLOAD_MASK) == 0 &&
+         size > path_mtu(IpAddress::v6_from_wire(ip + 24), port.id);
 }
 
 /// `packet` starts with an Ethernet and an IPv4 header without options, or an IPv6 header alone.
@@ -91,17 +130,17 @@ DropReason Ip::transmit_fragments(Interface& port, Packet packet) noexcept {
   const bool v4 = packet.data()[ethernet_size] >> 4 == 4;
   const std::uint32_t ip_size = v4 ? std::uint32_t{Ipv4Fields::size} : std::uint32_t{Ipv6Fields::size};
   const std::uint32_t added = v4 ? 0 : std::uint32_t{Ipv6FragmentFields::size};
-  const std::uint32_t size = piece_size(v4, port.mtu(v4));
   const auto fail = [&](DropReason reason) {
     counters_.add(v4 ? Counter::ip_frag_fails : Counter::ip6_frag_fails);
     return reason;
   };
   std::memcpy(headers.data(), packet.data(), ethernet_size + ip_size);
   packet.pull_front(ethernet_size + ip_size);
+  const IpAddress destination = v4 ? IpAddress::v4_from_wire(ip + 16) : IpAddress::v6_from_wire(ip + 24);
+  const std::uint32_t size = piece_size(v4, path_mtu(destination, port.id));
   const std::uint32_t fragments = (packet.size() + size - 1) / size;
   if (port.tx.room() < fragments) return fail(drop(DropReason::tx_batch_full));
 
-  const IpAddress destination = v4 ? IpAddress::v4_from_wire(ip + 16) : IpAddress::v6_from_wire(ip + 24);
   const std::uint32_t identification = next_identification(destination);
   const std::uint8_t next_header = ip[6];  // of IPv6
   for (std::uint32_t offset = 0; packet;) {

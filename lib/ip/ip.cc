@@ -35,7 +35,8 @@ Ip::Ip(const IpOptions& options, PacketPool pool, Counters& counters, Rng& rng)
                     .source_max = options.reassembly_source_max,
                     .timeout = options.reassembly_timeout},
                    static_cast<std::uint32_t>(rng.next()), counters),
-      identification_seed_(rng.next()) {
+      identification_seed_(rng.next()),
+      paths_(identification_seed_) {
   for (std::uint32_t& next : identifications_) next = static_cast<std::uint32_t>(rng.next());
   memberships_.reserve(memberships_max);
   all_v4_.reserve(interfaces_max * v4_addresses_max);

@@ -3,6 +3,7 @@
 // itself.
 #pragma once
 
+#include <algorithm>
 #include <array>
 #include <bitset>
 #include <cstdint>
@@ -23,6 +24,7 @@
 #include "pollux/ip/header_template.h"
 #include "pollux/ip/interface.h"
 #include "pollux/ip/neighbor_table.h"
+#include "pollux/ip/path_mtu.h"
 #include "pollux/ip/reassembler.h"
 #include "pollux/ip/route_table.h"
 #include "pollux/ip/rx_packet.h"
@@ -30,8 +32,10 @@
 #include "pollux/ip/v6_address.h"
 #include "pollux/packet/pool.h"
 #include "pollux/wire/arp.h"
+#include "pollux/wire/icmp_error.h"
 #include "pollux/wire/icmpv4.h"
 #include "pollux/wire/icmpv6.h"
+#include "pollux/wire/ipv4.h"
 #include "pollux/wire/ipv6.h"
 #include "pollux/wire/neighbor_discovery.h"
 
@@ -166,6 +170,8 @@ class Ip {
   /// The same for a caller that knows the family.
   DropReason send_v4(Packet packet, const IpSend& send, RouteCache& cache, TimePoint now) noexcept;
   DropReason send_v6(Packet packet, const IpSend& send, RouteCache& cache, TimePoint now) noexcept;
+  /// The same for a packet that does not leave whole (see leaves_whole): in fragments, and over IPv4 without DF.
+  DropReason send_fragmented(Packet packet, const IpSend& send, RouteCache& cache, TimePoint now) noexcept;
   /// Makes the headers of packets with `payload_length` octets behind the IP header, which are to leave this
   /// turn: false when they cannot leave just so (an old cache, a neighbour to ask first, too long). Then
   /// send() does what is to be done.
@@ -176,6 +182,26 @@ class Ip {
   /// A reply's or progress' proof that the neighbour behind `cache` is reachable (RFC 4861 7.3.1).
   void confirm(const RouteCache& cache, TimePoint now) noexcept;
 
+  /// A router's word that a packet of ours, which the caller has recognised, was too large for its path. From now on what
+  /// may be cut is cut to that size for PathMtuTable::lifetime. Refused: what no router says of such a packet.
+  DropReason learn_path_mtu(const IcmpError& error) noexcept;
+  /// Octets of the largest packet that reaches `destination` in one piece, as far as is known. TCP has its own estimates.
+  std::uint16_t path_mtu(const IpAddress& destination, InterfaceId id) const noexcept {
+    const std::uint16_t link = mtu(id, destination.is_v4());
+    if (!paths_.in_use(now_)) [[likely]]
+      return link;
+    const PathMtuTable::Path* const path = paths_.find(destination, now_);
+    return path == nullptr ? link : std::min(link, path->mtu);
+  }
+  /// False: `payload` octets behind an IP header are for send_fragmented().
+  bool leaves_whole(const IpAddress& destination, std::uint32_t payload, InterfaceId id) const noexcept {
+    const bool v4 = destination.is_v4();
+    const std::uint32_t size = payload + (v4 ? std::uint32_t{Ipv4Fields::size} : std::uint32_t{Ipv6Fields::size});
+    if (!paths_.in_use(now_)) [[likely]]
+      return size <= mtu(id, v4);
+    const PathMtuTable::Path* const path = paths_.find(destination, now_);
+    return size <= mtu(id, v4) && (path == nullptr || (size <= path->mtu && !(v4 && path->smaller)));
+  }
   /// Packets that `payload` octets behind an IP header of the destination's family become on this port.
   std::uint32_t fragment_count(const IpAddress& destination, std::uint32_t payload, InterfaceId id) const noexcept;
   const TxOffloads& offloads(InterfaceId id) const noexcept { return interfaces_[id]->config.offloads; }
@@ -438,6 +464,7 @@ class Ip {
   [[gnu::cold]] DropReason send_oversized(Packet packet, const IpSend& send, const RouteCache& cache,
                                           TimePoint now) noexcept;
   DropReason transmit_whole_or_cut(Interface& port, Packet packet) noexcept;
+  bool must_be_cut(const Interface& port, const Packet& packet) const noexcept;
   DropReason transmit_fragments(Interface& port, Packet packet) noexcept;
   std::uint32_t next_identification(const IpAddress& destination) noexcept;
 
@@ -469,6 +496,7 @@ class Ip {
   std::uint16_t core_ = 0;
   std::uint16_t cores_ = 1;
   std::uint64_t identification_seed_;
+  PathMtuTable paths_;
   std::array<std::uint32_t, 64> identifications_;  // of fragmented packets, by a hash of their destination
 };
 

@@ -12,6 +12,7 @@ namespace pollux {
 namespace {
 
 constexpr std::uint32_t lower_headers_size = EthernetFields::size + Ipv6Fields::size;  // the larger family's
+constexpr std::uint32_t length_max = 65535;  // of an IPv4 packet; of an IPv6 payload
 constexpr std::uint8_t stack_protocols[] = {0, 1, 2, 6, 17, 43, 44, 50, 51, 58, 59, 60};
 
 }  // namespace
@@ -57,9 +58,12 @@ SendStatus Raw::send(const RawSend& to, Bytes&& data) noexcept {
     if (to.local.is_v4() != v4 || !ip_.is_local(to.local)) return SendStatus::no_route;
     source = to.local;
   }
-  const std::uint32_t header = v4 ? std::uint32_t{Ipv4Fields::size} : std::uint32_t{Ipv6Fields::size};
-  if (data.size() + header > ip_.mtu(route.interface, v4)) return SendStatus::too_large;
-  if (ip_.tx(route.interface).room() == 0) return SendStatus::would_block;
+  const std::uint32_t header = v4 ? std::uint32_t{Ipv4Fields::size} : 0;  // that the length field counts
+  if (data.size() + header > length_max) return SendStatus::too_large;
+  const bool whole = ip_.leaves_whole(to.remote, data.size(), route.interface);
+  if (!whole && to.dont_fragment) return SendStatus::too_large;
+  if (ip_.tx(route.interface).room() < ip_.fragment_count(to.remote, data.size(), route.interface))
+    return SendStatus::would_block;
   // The payload's own mbuf carries the headers where it may, as in lib/udp; else a fresh one in front does.
   Packet packet;
   const rte_mbuf* const head = data.packet().mbuf();
@@ -79,10 +83,28 @@ SendStatus Raw::send(const RawSend& to, Bytes&& data) noexcept {
   counters_.add(Counter::raw_out_packets);
   const std::uint8_t ttl = to.ttl != 0 ? to.ttl : to.remote.is_multicast() ? std::uint8_t{1} : ip_.ttl();
   // What IP drops from here on it counts; a packet was never promised to arrive.
-  (void)ip_.send(std::move(packet),
-                 {.source = source, .destination = to.remote, .protocol = to.protocol, .ttl = ttl, .tos = to.tos},
-                 route, ip_.now());
+  const IpSend send{.source = source,
+                    .destination = to.remote,
+                    .protocol = to.protocol,
+                    .ttl = ttl,
+                    .tos = to.tos,
+                    .may_fragment = !to.dont_fragment};
+  if (whole)
+    (void)ip_.send(std::move(packet), send, route, ip_.now());
+  else
+    (void)ip_.send_fragmented(std::move(packet), send, route, ip_.now());
   return SendStatus::ok;
+}
+
+void RawHandler::on_error(Raw&, const IcmpError&) noexcept {}
+
+DropReason Raw::icmp_error(const IcmpError& error) noexcept {
+  RawHandler* const handler = handlers_[error.quoted.protocol];
+  if (handler == nullptr || !ip_.is_local(error.quoted.source)) return DropReason::icmp_no_match;
+  if (error.problem == IcmpProblem::packet_too_big)
+    if (const DropReason reason = ip_.learn_path_mtu(error); reason != DropReason::none) return reason;
+  handler->on_error(*this, error);
+  return DropReason::none;
 }
 
 }  // namespace pollux

@@ -32,6 +32,8 @@ class RawHandler {
  public:
   virtual ~RawHandler() = default;
   virtual void on_packet(Raw& raw, RawPacket packet) noexcept = 0;
+  /// An ICMP error quotes a packet of one of our addresses and this protocol.
+  virtual void on_error(Raw& raw, const IcmpError& error) noexcept;
 };
 
 /// What to send, besides the octets.
@@ -41,6 +43,7 @@ struct RawSend {
   IpAddress local = {};   ///< unspecified: the address of the route
   std::uint8_t ttl = 0;   ///< 0: IpOptions::ttl; to groups 1 (RFC 1112 6.1)
   std::uint8_t tos = 0;
+  bool dont_fragment = false;  ///< what does not reach its destination in one piece is refused (`too_large`), not cut
 };
 
 /// One core's. Not thread-safe. Each core's handlers get what reaches that core.
@@ -54,12 +57,14 @@ class Raw {
   Result<void> open(std::uint8_t protocol, RawHandler& handler);
   void close(std::uint8_t protocol) noexcept;
 
-  /// Sends one packet: `data` behind an IP header. `data` is consumed when the result is ok, untouched otherwise.
+  /// Sends one packet: `data` behind an IP header, in fragments beyond the MTU of the port or the path. `data` is consumed when the result is ok, untouched otherwise.
   SendStatus send(const RawSend& to, Bytes&& data) noexcept;
 
   // --- For Stack ------------------------------------------------------------------------------------------
   /// A packet of a protocol with a handler.
   void input(RxPacket packet, TimePoint now) noexcept;
+  /// An ICMP error that quotes a protocol of no other transport.
+  DropReason icmp_error(const IcmpError& error) noexcept;
 
  private:
   Ip& ip_;

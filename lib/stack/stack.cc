@@ -143,7 +143,7 @@ DropReason Stack::icmp_error(const RxPacket& packet, TimePoint now) noexcept {
     case IpProtocol::udp:
       return udp_.icmp_error(*error);
     default:
-      return DropReason::icmp_no_match;
+      return raw_.icmp_error(*error);
   }
 }
 

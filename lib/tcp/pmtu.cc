@@ -1,29 +1,19 @@
 // Path MTU discovery: RFC 1191, with RFC 5927's care about forged ICMP, and black holes, which drop large packets and say
 // nothing (RFC 4821 7.7, RFC 8899 4.3).
 #include <algorithm>
-#include <iterator>
 
+#include "pollux/ip/path_mtu.h"
 #include "pollux/tcp/tcp.h"
 
 namespace pollux {
 namespace {
 
-/// RFC 879's 536 and 16: below it a claim is more likely an attack than a path. RFC 8201 4: over IPv6 every link has 1280.
-std::uint32_t mtu_floor(const Tcb& tcb) noexcept { return tcb.key.remote.is_v4() ? 552 : v6_mtu_min; }
-/// RFC 791, RFC 8200 5: every path carries that.
-std::uint32_t mtu_min(const Tcb& tcb) noexcept { return tcb.key.remote.is_v4() ? 68 : v6_mtu_min; }
+std::uint32_t mtu_floor(const Tcb& tcb) noexcept { return path_mtu_floor(tcb.key.remote.is_v4()); }
 constexpr Duration lower_mtu_lasts = Duration::from_s(600);  // RFC 1191 6.3
 
 /// What a full segment has around its payload.
 std::uint32_t overhead(const Tcb& tcb) noexcept {
   return (tcb.key.remote.is_v4() ? 40u : 60u) + (tcb.is.timestamps ? 12u : 0u);
-}
-
-// RFC 1191 7.1: a router that knows nothing of discovery names no size; then the next common one below ours.
-std::uint32_t plateau_below(std::uint32_t size, std::uint32_t floor) noexcept {
-  static constexpr std::uint32_t plateaus[] = {32000, 17914, 8166, 4352, 2002, 1492, 1006};
-  const auto* at = std::find_if(std::begin(plateaus), std::end(plateaus), [&](std::uint32_t p) { return p < size; });
-  return at == std::end(plateaus) ? floor : std::max(*at, floor);
 }
 
 }  // namespace
@@ -32,13 +22,8 @@ std::uint32_t plateau_below(std::uint32_t size, std::uint32_t floor) noexcept {
 DropReason Tcp::packet_too_big(Tcb& tcb, SeqNum quoted, std::uint32_t mtu) noexcept {
   if (!tcb.synchronized()) return DropReason::none;  // our SYNs are small; it is not about us
   const std::uint32_t ours = tcb.mss + overhead(tcb);
-  // RFC 8201 4: over IPv6 every router names a size.
-  const bool guess = mtu == 0 && tcb.key.remote.is_v4();
-  const std::uint32_t claimed = guess ? plateau_below(ours, mtu_floor(tcb)) : mtu;
-  // RFC 5927 7.1: no router asks for what no packet of ours exceeds, or for less than all carry.
-  if (claimed >= ours || claimed < mtu_min(tcb)) return DropReason::icmp_implausible_mtu;
-  const std::uint32_t size = std::max(claimed, mtu_floor(tcb));
-  if (size >= ours) return DropReason::icmp_implausible_mtu;
+  const std::uint32_t size = believable_path_mtu(tcb.key.remote.is_v4(), mtu, ours);
+  if (size == 0) return DropReason::icmp_implausible_mtu;
   // RFC 5927 7.2: full segments got through before, so the claim is believed only once the quoted one times out.
   const bool worked_before = static_cast<std::uint32_t>(tcb.snd.una - tcb.snd.iss) > tcb.mss;
   if (worked_before && tcb.retries == 0) {

@@ -28,6 +28,11 @@ UdpSocketOptions UdpSocket::options() const noexcept {
   const auto* const socket = udp_ != nullptr ? udp_->sockets_.find(handle_) : nullptr;
   return socket != nullptr ? socket->options : UdpSocketOptions{};
 }
+std::uint32_t UdpSocket::payload_max(const Endpoint& remote) noexcept {
+  auto* const socket = udp_ != nullptr ? udp_->sockets_.find(handle_) : nullptr;
+  if (socket == nullptr || udp_->choose_route(*socket, remote.address) != SendStatus::ok) return 0;
+  return udp_->payload_max(*socket, remote);
+}
 void UdpSocket::set_options(const UdpSocketOptions& options) noexcept {
   if (auto* const socket = udp_ != nullptr ? udp_->sockets_.find(handle_) : nullptr) socket->options = options;
 }

@@ -52,7 +52,7 @@ enum class UdpError : std::uint8_t {
   host_unreachable,
   network_unreachable,
   protocol_unreachable,
-  message_too_large,
+  message_too_large,  ///< for the path, which is known from now on: what follows is cut, see UdpSocket::payload_max
   time_exceeded,
   other
 };
@@ -77,6 +77,9 @@ struct UdpSocketOptions {
   bool send_checksum = true;
   /// Takes datagrams without a checksum over IPv6 too. For tunnels whose payload protects itself (RFC 6935 5).
   bool zero_checksum6 = false;
+  /// A datagram that does not reach its destination in one piece, as far as is known, is refused (`too_large`) instead of
+  /// cut into fragments (Linux: IP_PMTUDISC_DO). UdpSocket::payload_max says what fits.
+  bool dont_fragment = false;
   /// Joins datagrams of one burst that have one peer and one size into one delivery (Linux: UDP_GRO).
   bool coalesce = false;
   /// Octets that were delivered and that the application still keeps; what arrives beyond them is dropped
@@ -135,6 +138,9 @@ class UdpSocket {
   /// SourceList::capacity. Replaces what was said before about this group; include without a source leaves.
   Result<void> set_source_filter(const IpAddress& group, GroupMode mode, std::span<const IpAddress> sources,
                                  InterfaceId interface = 0);
+  /// Octets of the largest datagram to `remote` that is not cut into fragments: by the port's MTU, or what routers said
+  /// about the path in the last ten minutes (RFC 1191, RFC 8201). 0: closed, or no route.
+  std::uint32_t payload_max(const Endpoint& remote) noexcept;
   void set_options(const UdpSocketOptions& options) noexcept;
   UdpSocketOptions options() const noexcept;
 

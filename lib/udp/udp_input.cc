@@ -200,6 +200,8 @@ DropReason Udp::icmp_error(const IcmpError& error) noexcept {
   const Endpoint remote{quoted.destination, quoted.destination_port};
   const std::uint32_t index = find_receiver(quoted.source_port, quoted.source, remote);
   if (index == Slab<Socket>::nil) return DropReason::icmp_no_match;
+  if (error.problem == IcmpProblem::packet_too_big)
+    if (const DropReason reason = ip_.learn_path_mtu(error); reason != DropReason::none) return reason;
   sockets_[index].handler->on_error(UdpSocket(this, sockets_.handle(index)), remote, error_of(error.problem));
   return DropReason::none;
 }

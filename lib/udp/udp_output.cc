@@ -41,17 +41,18 @@ SendStatus Udp::send_now(Socket& socket, const Endpoint& remote, Bytes&& data, c
   if (const SendStatus status = choose_source(socket, remote, local, source); status != SendStatus::ok) return status;
   if (data.size() > datagram_max(remote)) return SendStatus::too_large;
   const InterfaceId port = socket.route.interface;
-  const std::uint32_t packets =
-      data.size() <= payload_max(socket, remote)
-          ? 1
-          : ip_.fragment_count(remote.address, data.size() + std::uint32_t{UdpFields::size}, port);
+  std::uint32_t packets = 1;
+  if (data.size() > payload_max(socket, remote)) [[unlikely]] {
+    if (socket.options.dont_fragment) return SendStatus::too_large;
+    packets = ip_.fragment_count(remote.address, data.size() + std::uint32_t{UdpFields::size}, port);
+  }
   if (ip_.tx(port).room() < packets) return refuse(SendStatus::would_block);
   return transmit(socket, remote, source, std::move(data));
 }
 
 // Octets of the largest datagram that leaves in one piece. The socket's route leads to `remote`.
 std::uint32_t Udp::payload_max(const Socket& socket, const Endpoint& remote) const noexcept {
-  return ip_.mtu(socket.route.interface, remote.address.is_v4()) - overhead(remote.address.is_v4());
+  return ip_.path_mtu(remote.address, socket.route.interface) - overhead(remote.address.is_v4());
 }
 
 SendStatus Udp::send_segmented(SlabHandle handle, const Endpoint& remote, Bytes&& data, std::uint16_t segment_size,
@@ -143,7 +144,8 @@ void Udp::transmit(Socket& socket, const Endpoint& remote, const Source& source,
   const auto protocol = static_cast<std::uint8_t>(IpProtocol::udp);
   // RFC 768: a sender may leave the checksum out. RFC 6935 5: over IPv6 only where both ends agreed to.
   const bool summed = options.send_checksum || !(v4 || options.zero_checksum6);
-  const bool cut = length > payload_max(socket, remote) + UdpFields::size;  // by IP: the NIC sees no whole datagram
+  // By IP: the NIC sees no whole datagram.
+  const bool cut = !ip_.leaves_whole(remote.address, length, socket.route.interface);
   if (summed && !cut && ip_.offloads(socket.route.interface).udp_checksum) {
     // The NIC adds the rest to the pseudo-header's sum in the field.
     ChecksumSum sum;
@@ -175,7 +177,9 @@ void Udp::transmit(Socket& socket, const Endpoint& remote, const Source& source,
     if (send.ttl == 0) return;  // RFC 1112 6.1: not beyond this host
   }
   // What IP drops from here on (no ARP answer, say) it counts; a datagram was never promised to arrive.
-  if (v4) [[likely]]
+  if (cut) [[unlikely]]
+    (void)ip_.send_fragmented(std::move(packet), send, socket.route, ip_.now());
+  else if (v4) [[likely]]
     (void)ip_.send_v4(std::move(packet), send, socket.route, ip_.now());
   else
     (void)ip_.send_v6(std::move(packet), send, socket.route, ip_.now());

@@ -28,7 +28,8 @@ Parsed<QuotedPacket> QuotedPacket::parse(ByteView quoted) noexcept {
   if ((load_be16(&quoted[6]) & 0x1fff) != 0) return reject(DropReason::icmp_no_match);
   return with_ports({.protocol = quoted[9],
                      .source = IpAddress::v4_from_wire(&quoted[12]),
-                     .destination = IpAddress::v4_from_wire(&quoted[16])},
+                     .destination = IpAddress::v4_from_wire(&quoted[16]),
+                     .length = load_be16(&quoted[2])},
                     quoted.data() + header_length);
 }
 
@@ -43,7 +44,10 @@ Parsed<QuotedPacket> QuotedPacket::parse_v6(ByteView quoted) noexcept {
   if (chain.fragment && chain.fragment->offset != 0) return reject(DropReason::icmp_no_match);
   if (quoted.size() < chain.header_length + transport_size) return reject(DropReason::icmp_truncated);
   return with_ports(
-      {.protocol = chain.protocol, .source = view->source(), .destination = view->destination()},
+      {.protocol = chain.protocol,
+       .source = view->source(),
+       .destination = view->destination(),
+       .length = std::uint32_t{Ipv6View::header_size} + load_be16(&quoted[4])},
       quoted.data() + chain.header_length);
 }
 

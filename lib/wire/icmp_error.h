@@ -27,6 +27,7 @@ struct QuotedPacket {
   std::uint16_t source_port = 0;
   std::uint16_t destination_port = 0;
   std::uint32_t tcp_sequence = 0;  // meaningful for TCP only
+  std::uint32_t length = 0;        // octets of the whole IP packet, as its header says
 
   /// Rejects what is cut too short (icmp_truncated) and what cannot be an IPv4 packet of ours with ports:
   /// another IP version, a later fragment (icmp_no_match).

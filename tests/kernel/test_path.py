@@ -1,6 +1,7 @@
 """A router with a smaller MTU behind it: the stack - TAP - this namespace, which forwards - veth - another namespace."""
 import ctypes
 import os
+import random
 import socket
 import subprocess
 import threading
@@ -13,6 +14,7 @@ from test_ipv6 import KERNEL6, STACK6, configure_kernel, ports, wait_for_stack
 FAR, ROUTER = "203.0.113.2", "203.0.113.1"
 FAR6, ROUTER6 = "fd00:79::2", "fd00:79::1"
 CLONE_NEWNET = 0x40000000
+NOISE = random.Random(5).randbytes(20000)
 
 
 class FarNamespace:
@@ -103,3 +105,38 @@ class SmallerMtuBehindARouter(harness.ServerTest):
     def test_an_ipv6_transfer_goes_on_when_its_path_shrinks(self):
         self.transfer(STACK6)
         self.assertGreaterEqual(self.grown("Icmp6InPktTooBigs"), 1)
+
+    def datagrams(self, family, address):
+        """One datagram is lost where the path has shrunk; what follows comes in pieces that fit."""
+        def talk():
+            with socket.socket(family, socket.SOCK_DGRAM) as s:
+                s.settimeout(2)
+                s.connect((address, 7))
+                for size in (1400, 100):
+                    s.send(NOISE[:size])
+                    self.assertEqual(s.recv(2048), NOISE[:size])
+                self.far.set_mtu(1280)
+                for _ in range(5):  # the first is what the router tells the stack about
+                    s.send(NOISE[:1400])
+                    try:
+                        if s.recv(2048) == NOISE[:1400]:
+                            break
+                    except TimeoutError:
+                        pass
+                else:
+                    return "no datagram of 1,400 octets came through"
+                for size in (1400, 3000, 20000, 100):
+                    s.send(NOISE[:size])
+                    self.assertEqual(s.recv(1 << 16), NOISE[:size], f"size {size}")
+            return "well"
+        self.assertEqual(self.far.run(talk), "well")
+        self.assertGreaterEqual(self.grown("PxPathMtuLowered"), 1)
+        self.assertEqual(self.grown("icmp_implausible_mtu"), 0)
+
+    def test_ipv4_datagrams_are_cut_to_a_path_that_shrinks(self):
+        self.datagrams(socket.AF_INET, STACK)
+        self.assertGreaterEqual(self.grown("IpFragOKs"), 1)
+
+    def test_ipv6_datagrams_are_cut_to_a_path_that_shrinks(self):
+        self.datagrams(socket.AF_INET6, STACK6)
+        self.assertGreaterEqual(self.grown("Ip6FragOKs"), 1)

@@ -155,6 +155,31 @@ TEST(Steering, AnIcmpErrorGoesToTheFlowItQuotes) {
   EXPECT_EQ(nested.hash, card_hash(a, router, 0, 0, false));
 }
 
+TEST(Steering, WhatRoutersSayOfTheSizeOfDatagramsConcernsEveryCore) {
+  const Steering steering(4);
+  const IpAddress router = IpAddress::v4(203, 0, 113, 9);
+  const auto quote_of = [](const Frame& sent) {
+    Frame quote(sent.begin() + 14, sent.end());
+    quote.resize(std::min<std::size_t>(quote.size(), 60));
+    return quote;
+  };
+  const Frame udp = quote_of(test::udp_frame(between(a, b), 5000, 53, Frame(30)));
+  const Frame tcp = quote_of(test::tcp_frame(between(a, b), {.source_port = 40000, .destination_port = 80}, {}));
+  EXPECT_EQ(steering.owner_of_frame(test::icmp_frame(between(router, a), 3, 4, 1400, udp)).kind, Kind::everyone);
+  EXPECT_EQ(steering.owner_of_frame(test::icmp_frame(between(router, a), 3, 3, 0, udp)).kind, Kind::quoted);
+  EXPECT_EQ(steering.owner_of_frame(test::icmp_frame(between(router, a), 3, 4, 1400, tcp)).kind, Kind::quoted);
+  const IpAddress a6 = *IpAddress::from_string("2001:db8::1"), b6 = *IpAddress::from_string("2001:db8::2");
+  for (const std::uint8_t protocol : {6, 17, 89}) {
+    const Frame sent = ipv6_frame(a6, b6, protocol, ports_of(5000, 53));
+    Frame error(8);
+    error[0] = 2;
+    error.insert(error.end(), sent.begin() + 14, sent.end());
+    EXPECT_EQ(steering.owner_of_frame(ipv6_frame(b6, a6, 58, error)).kind, protocol == 6 ? Kind::quoted : Kind::everyone);
+    error[0] = 1;
+    EXPECT_EQ(steering.owner_of_frame(ipv6_frame(b6, a6, 58, error)).kind, Kind::quoted);
+  }
+}
+
 TEST(Steering, TheRestGoesToThePrimaryCore) {
   const Steering steering(4);
   EXPECT_EQ(steering.owner_of_frame(test::arp_frame(between(a, b), test::ArpOp::request)).kind, Kind::everyone);

@@ -115,10 +115,12 @@ TEST(Raw, WhatCannotBeSentSaysWhyAndStaysWithTheCaller) {
     EXPECT_EQ(data.size(), status == SendStatus::ok ? 0u : size);
     return status;
   };
-  EXPECT_EQ(send({.remote = peer_ip, .protocol = ospf}, 1480), SendStatus::ok);
-  EXPECT_EQ(send({.remote = peer_ip, .protocol = ospf}, 1481), SendStatus::too_large);
-  EXPECT_EQ(send({.remote = peer_v6, .protocol = ospf}, 1460), SendStatus::ok);
-  EXPECT_EQ(send({.remote = peer_v6, .protocol = ospf}, 1461), SendStatus::too_large);
+  EXPECT_EQ(send({.remote = peer_ip, .protocol = ospf, .dont_fragment = true}, 1480), SendStatus::ok);
+  EXPECT_EQ(send({.remote = peer_ip, .protocol = ospf, .dont_fragment = true}, 1481), SendStatus::too_large);
+  EXPECT_EQ(send({.remote = peer_v6, .protocol = ospf, .dont_fragment = true}, 1460), SendStatus::ok);
+  EXPECT_EQ(send({.remote = peer_v6, .protocol = ospf, .dont_fragment = true}, 1461), SendStatus::too_large);
+  EXPECT_EQ(send({.remote = peer_ip, .protocol = ospf}, 65516), SendStatus::too_large);
+  EXPECT_EQ(send({.remote = peer_v6, .protocol = ospf}, 65536), SendStatus::too_large);
   EXPECT_EQ(send({.remote = remote_ip, .protocol = ospf}, 1), SendStatus::no_route);
   EXPECT_EQ(send({.remote = peer_ip, .protocol = ospf, .local = our_v6}, 1), SendStatus::no_route);
   EXPECT_EQ(send({.remote = peer_ip, .protocol = ospf, .local = remote_ip}, 1), SendStatus::no_route);
@@ -127,8 +129,66 @@ TEST(Raw, WhatCannotBeSentSaysWhyAndStaysWithTheCaller) {
   const auto sent = host.sent();
   ASSERT_EQ(sent.size(), 4u);
   EXPECT_EQ(ipv4_of(sent[3].bytes).ttl(), 1) << "to a group it stays on the link";
+  while (host.ip.tx(0).room() > 1) ASSERT_EQ(send({.remote = peer_ip, .protocol = ospf}, 1), SendStatus::ok);
+  EXPECT_EQ(send({.remote = peer_ip, .protocol = ospf}, 2000), SendStatus::would_block) << "all of its fragments or none";
   while (host.ip.tx(0).room() != 0) ASSERT_EQ(send({.remote = peer_ip, .protocol = ospf}, 1), SendStatus::ok);
   EXPECT_EQ(send({.remote = peer_ip, .protocol = ospf}, 1), SendStatus::would_block);
+}
+
+TEST(Raw, WhatExceedsTheMtuLeavesInFragments) {
+  for (const IpAddress& remote : {peer_ip, peer_v6}) {
+    RawHost host;
+    host.make_reachable(peer_ip, peer_mac);
+    host.reach();
+    PacketPool pool = host.heap.pool();
+    for (const std::size_t size : {1481u, 4000u, 65515u}) {
+      EXPECT_EQ(host.raw.send({.remote = remote, .protocol = ospf}, Bytes::copy_of(pool, pattern(size))), SendStatus::ok);
+      InterfaceConfig theirs = v6_port();
+      theirs.mac = peer_mac;
+      theirs.address = {peer_ip, 24};
+      theirs.v6_addresses = {{peer_v6, 64}};
+      V6Host other({.dad_solicitations = 0}, theirs);
+      other.ip.accept_protocol(ospf, true);
+      bool whole = false;
+      for (const SentFrame& frame : host.sent()) whole = other.input(frame.bytes);
+      ASSERT_TRUE(whole);
+      Frame bytes(other.rx.packet.size());
+      other.rx.packet.copy_out(0, bytes);
+      EXPECT_EQ(bytes, pattern(size));
+    }
+  }
+}
+
+TEST(Raw, ErrorsReachTheHandlerAndASmallerPathIsFollowed) {
+  struct Listener final : RawHandler {
+    void on_packet(Raw&, RawPacket) noexcept override {}
+    void on_error(Raw&, const IcmpError& error) noexcept override { problems.push_back(error.problem); }
+    std::vector<IcmpProblem> problems;
+  };
+  RawHost host;
+  host.make_reachable(peer_ip, peer_mac);
+  Listener listener;
+  RawRecorder indifferent;
+  ASSERT_TRUE(host.raw.open(ospf, listener));
+  ASSERT_TRUE(host.raw.open(90, indifferent));
+  PacketPool pool = host.heap.pool();
+  IcmpError error{.problem = IcmpProblem::packet_too_big,
+                  .mtu = 1300,
+                  .quoted = {.protocol = ospf, .source = our_ip, .destination = peer_ip, .length = 1420}};
+  EXPECT_EQ(host.raw.icmp_error(error), DropReason::none);
+  EXPECT_EQ(host.raw.send({.remote = peer_ip, .protocol = ospf}, Bytes::copy_of(pool, pattern(1400))), SendStatus::ok);
+  EXPECT_EQ(host.sent().size(), 2u);
+  error.mtu = 1420;
+  EXPECT_EQ(host.raw.icmp_error(error), DropReason::icmp_implausible_mtu);
+  error.problem = IcmpProblem::host_unreachable;
+  EXPECT_EQ(host.raw.icmp_error(error), DropReason::none);
+  error.quoted.protocol = 90;
+  EXPECT_EQ(host.raw.icmp_error(error), DropReason::none);
+  EXPECT_EQ(listener.problems, (std::vector{IcmpProblem::packet_too_big, IcmpProblem::host_unreachable}));
+  error.quoted.protocol = 91;
+  EXPECT_EQ(host.raw.icmp_error(error), DropReason::icmp_no_match);
+  error.quoted = {.protocol = ospf, .source = remote_ip, .destination = peer_ip, .length = 1420};
+  EXPECT_EQ(host.raw.icmp_error(error), DropReason::icmp_no_match);
 }
 
 }  // namespace

@@ -267,7 +267,8 @@ TEST(UdpError, ReachesTheSocketThatSentTheQuotedDatagram) {
     host.bind(7, right);
     host.bind(8, wrong);
     const QuotedPacket quoted{
-        .protocol = 17, .source = our_ip, .destination = peer_ip, .source_port = 7, .destination_port = 4000};
+        .protocol = 17, .source = our_ip, .destination = peer_ip, .source_port = 7, .destination_port = 4000,
+        .length = 1500};
     const Frame message = icmp_message(c.type, c.code, 0, {});
     const IcmpError error{.problem = Icmpv4View::parse(message)->problem(), .quoted = quoted};
     EXPECT_EQ(host.udp.icmp_error(error), DropReason::none);

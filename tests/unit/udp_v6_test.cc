@@ -140,7 +140,8 @@ TEST(UdpV6, ErrorsReachTheSocketThatSent) {
   Recorder recorder;
   (void)host.bind(7, recorder);
   const QuotedPacket quoted{
-      .protocol = 17, .source = our_v6, .destination = peer_v6, .source_port = 7, .destination_port = 4000};
+      .protocol = 17, .source = our_v6, .destination = peer_v6, .source_port = 7, .destination_port = 4000,
+      .length = 1500};
   EXPECT_EQ(host.udp.icmp_error({.problem = IcmpProblem::packet_too_big, .mtu = 1280, .quoted = quoted}),
             DropReason::none);
   ASSERT_EQ(recorder.errors.size(), 1u);
