@@ -6,10 +6,15 @@ FrameSteering::Verdict SteeredFrames::steer(InterfaceId interface, Packet& frame
   Handover& handover = *handovers_[interface];
   const FrameOwner owner = handover.steering().owner_of_frame(frame.front());
   if (owner.core == core_ || owner.kind == FrameOwner::Kind::everyone) return Verdict::ours;
-  if (rte_ring_sp_enqueue(&handover.to_owner(core_, owner.core), frame.mbuf()) != 0) return Verdict::full;
+  return give(owner.core, interface, frame) ? Verdict::taken : Verdict::full;
+}
+
+bool SteeredFrames::give(std::uint16_t core, InterfaceId interface, Packet& frame) noexcept {
+  Handover& handover = *handovers_[interface];
+  if (rte_ring_sp_enqueue(&handover.to_owner(core_, core), frame.mbuf()) != 0) return false;
   (void)frame.release();
-  handover.notify(owner.core);
-  return Verdict::taken;
+  handover.notify(core);
+  return true;
 }
 
 }  // namespace pollux

@@ -1,5 +1,5 @@
-// Datagrams that a core put together from fragments, to the core that owns their flow: fragments are steered by
-// addresses alone, datagrams by their ports too.
+// Frames that a core hands to another: datagrams that it put together from fragments (which are steered by addresses alone,
+// datagrams by their ports too), copies of what another core's sockets have joined, and what those have joined.
 #pragma once
 
 #include <cstdint>
@@ -18,6 +18,7 @@ class SteeredFrames final : public FrameSteering {
   SteeredFrames(std::vector<Handover*> handovers, std::uint16_t core) : handovers_(std::move(handovers)), core_(core) {}
 
   Verdict steer(InterfaceId interface, Packet& frame) noexcept override;
+  bool give(std::uint16_t core, InterfaceId interface, Packet& frame) noexcept override;
 
  private:
   std::vector<Handover*> handovers_;

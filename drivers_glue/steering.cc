@@ -71,7 +71,7 @@ std::uint16_t own_port(const std::uint8_t* ports, bool quote) noexcept {
   return load_be16(quote ? ports : ports + 2);
 }
 
-/// Groups are joined on the primary core, so all that goes to groups is its own.
+/// The primary core speaks for groups and knows who has joined them, so all that goes to groups is its own.
 FrameOwner group_owner(bool to_group, FrameOwner owner) noexcept {
   if (!to_group || owner.kind == FrameOwner::Kind::everyone) [[likely]]
     return owner;

@@ -20,7 +20,7 @@ struct FrameOwner {
   enum class Kind : std::uint8_t {
     flow,      ///< belongs to one core by `hash`, the very hash that RSS computes
     /// The same, but RSS may bring it elsewhere: an ICMP error belongs to the core of the flow it quotes, what is sent
-    /// to a group to the primary core.
+    /// to a group to the primary core, which has copies for the others.
     quoted,
     /// ARP and neighbour discovery: the primary core answers, every core learns. And what routers say about the path of
     /// datagrams, since any core may send to their destination.

@@ -1,5 +1,5 @@
-// Packets beyond the MTU that may be cut (RFC 791 3.2, RFC 8200 4.5): their header is made once, for the whole; a
-// packet that waits for a neighbour's address waits whole, and its fragments leave together.
+// Packets beyond the MTU that may be cut (RFC 791 3.2, RFC 8200 4.5): their header is made once, for the
+// whole; a packet that waits for a neighbour's address waits whole, and its fragments leave together.
 #include <algorithm>
 #include <array>
 #include <cstring>
@@ -24,7 +24,8 @@ std::uint32_t piece_size(bool v4, std::uint32_t mtu) noexcept {
 
 }  // namespace
 
-std::uint32_t Ip::fragment_count(const IpAddress& destination, std::uint32_t payload, InterfaceId id) const noexcept {
+std::uint32_t Ip::fragment_count(const IpAddress& destination, std::uint32_t payload,
+                                 InterfaceId id) const noexcept {
   const bool v4 = destination.is_v4();
   const std::uint32_t header = v4 ? std::uint32_t{Ipv4Fields::size} : std::uint32_t{Ipv6Fields::size};
   const std::uint32_t largest = path_mtu(destination, id);
@@ -33,15 +34,17 @@ std::uint32_t Ip::fragment_count(const IpAddress& destination, std::uint32_t pay
   return (payload + size - 1) / size;
 }
 
-/// RFC 6864 4.3, RFC 7739 5.3: counters that start at random and are shared by few destinations, so that neither do
-/// identifications repeat soon nor tell one destination what another is sent.
+/// RFC 6864 4.3, RFC 7739 5.3: counters that start at random and are shared by few destinations, so that
+/// neither do identifications repeat soon nor tell one destination what another is sent.
 std::uint32_t Ip::next_identification(const IpAddress& destination) noexcept {
   std::uint64_t half[2];
   std::memcpy(half, destination.octets().data(), sizeof half);
-  const std::uint64_t h = ((half[0] * 0x9e3779b97f4a7c15u) ^ half[1] ^ identification_seed_) * 0xbf58476d1ce4e5b9u;
+  const std::uint64_t h =
+      ((half[0] * 0x9e3779b97f4a7c15u) ^ half[1] ^ identification_seed_) * 0xbf58476d1ce4e5b9u;
   const std::uint32_t next = identifications_[(h >> 56) % identifications_.size()]++;
   // Cores share addresses but no counters: each has a share of the numbers.
-  const std::uint64_t share = (destination.is_v4() ? std::uint64_t{1} << 16 : std::uint64_t{1} << 32) / cores_;
+  const std::uint64_t share =
+      (destination.is_v4() ? std::uint64_t{1} << 16 : std::uint64_t{1} << 32) / cores_;
   return static_cast<std::uint32_t>(core_ * share + next % share);
 }
 
@@ -67,7 +70,8 @@ DropReason Ip::send_fragmented(Packet packet, const IpSend& send, RouteCache& ca
   return send_oversized(std::move(packet), send, cache, now);
 }
 
-DropReason Ip::send_oversized(Packet packet, const IpSend& send, const RouteCache& cache, TimePoint now) noexcept {
+DropReason Ip::send_oversized(Packet packet, const IpSend& send, const RouteCache& cache,
+                              TimePoint now) noexcept {
   const bool v4 = send.destination.is_v4();
   const std::uint32_t payload = packet.size();
   const std::uint32_t header_size = v4 ? std::uint32_t{Ipv4Fields::size} : std::uint32_t{Ipv6Fields::size};
@@ -75,7 +79,8 @@ DropReason Ip::send_oversized(Packet packet, const IpSend& send, const RouteCach
     counters_.add(v4 ? Counter::ip_frag_fails : Counter::ip6_frag_fails);
     return drop(reason);
   };
-  if (!send.may_fragment || (v4 ? payload + header_size : payload) > length_max) return fail(DropReason::ip_too_big);
+  if (!send.may_fragment || (v4 ? payload + header_size : payload) > length_max)
+    return fail(DropReason::ip_too_big);
   // The checksum that a NIC adds would be that of one fragment.
   POLLUX_DCHECK((packet.mbuf()->ol_flags & RTE_MBUF_F_TX_OFFLOAD_MASK) == 0);
   std::uint8_t* const headers = prepend_header(pool_, packet, ethernet_size + header_size);
@@ -113,8 +118,8 @@ bool Ip::must_be_cut(const Interface& port, const Packet& packet) const noexcept
   const bool v4 = ip[0] >> 4 == 4;
   const std::uint32_t size = packet.size() - ethernet_size;
   if (size > port.mtu(v4)) return true;
-  // Nothing that was to stay whole left send_oversized(): DF says so over IPv4. Over IPv6 TCP never is cut, nor what has
-  // its checksum added on the way out.
+  // Nothing that was to stay whole left send_oversized(): DF says so over IPv4. Over IPv6 TCP never is cut,
+  // nor what has its checksum added on the way out.
   if (v4) return (ip[6] & 0x40) == 0;
   if (!paths_.in_use(now_)) [[likely]]
     return false;
@@ -169,7 +174,8 @@ DropReason Ip::transmit_fragments(Interface& port, Packet packet) noexcept {
     }
     std::memcpy(to, headers.data(), ethernet_size + ip_size + added);
     piece.mbuf()->ol_flags &= RTE_MBUF_F_INDIRECT | RTE_MBUF_F_EXTERNAL;
-    if (const DropReason reason = transmit(port, std::move(piece)); reason != DropReason::none) return fail(reason);
+    if (const DropReason reason = transmit(port, std::move(piece)); reason != DropReason::none)
+      return fail(reason);
     counters_.add(v4 ? Counter::ip_frag_creates : Counter::ip6_frag_creates);
     offset += length;
   }

@@ -1,5 +1,6 @@
-// Which groups one port listens to, and what it has to say about them: the group member's half of IGMPv3 (RFC 3376
-// 3 to 5) and MLDv2 (RFC 3810 4 to 6). Keeps state and times; lib/ip/groups.cc writes and sends the messages.
+// Which groups one port listens to, and what it has to say about them: the group member's half of IGMPv3 (RFC
+// 3376 3 to 5) and MLDv2 (RFC 3810 4 to 6). Keeps state and times; lib/ip/groups.cc writes and sends the
+// messages.
 #pragma once
 
 #include <array>
@@ -93,14 +94,19 @@ class GroupTable {
   bool full() const noexcept { return groups_.size() == groups_max; }
   QuerierVersion version() const noexcept { return version_; }
 
-  /// The port's filter of a group is this now; what changed is due to be said at once. Needs room for a new group.
+  /// The port's filter of a group is this now; what changed is due to be said at once. Needs room for a new
+  /// group.
   void set(const IpAddress& group, const GroupFilter& filter, TimePoint now) noexcept;
   /// RFC 3376 5.2 and 7.2.1: when to answer, and which version to speak.
   void query(const GroupQuery& query, TimePoint now, Rng& rng) noexcept;
 
   TimePoint due() const noexcept { return due_; }
-  /// Calls say(group, record type, sources) for each current-state or change record that is due, in IGMPv3's and
-  /// MLDv2's form, and `leave(group)`, `report(group)` in that of older queriers. Sets the next times.
+  /// Where another core speaks for this port, instead of advance(): calls tell(group, filter) for each group
+  /// that changed; false: once more a little later.
+  template <typename Tell>
+  void tell(TimePoint now, Tell&& tell) noexcept;
+  /// Calls say(group, record type, sources) for each current-state or change record that is due, in IGMPv3's
+  /// and MLDv2's form, and `leave(group)`, `report(group)` in that of older queriers. Sets the next times.
   template <typename Say, typename Report, typename Leave>
   void advance(TimePoint now, Rng& rng, Say&& say, Report&& report, Leave&& leave) noexcept;
 
@@ -196,6 +202,17 @@ void GroupTable::advance(TimePoint now, Rng& rng, Say&& say, Report&& report, Le
       groups_.erase(groups_.begin() + static_cast<std::ptrdiff_t>(i));
     }
   }
+  update_due();
+}
+
+template <typename Tell>
+void GroupTable::tell(TimePoint now, Tell&& tell) noexcept {
+  constexpr Duration again = Duration::from_ms(10);
+  for (Group& group : groups_) {
+    if (now < group.change_at) continue;
+    group.change_at = tell(group.address, group.filter) ? TimePoint::never() : now + again;
+  }
+  std::erase_if(groups_, [](const Group& g) { return g.change_at.is_never() && !g.filter.is_member(); });
   update_due();
 }
 

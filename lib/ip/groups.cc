@@ -1,4 +1,5 @@
-// Membership of groups: sockets' filters summed per port, queries in, reports out (IGMPv3, RFC 3376; MLDv2, RFC 3810).
+// Membership of groups: sockets' filters summed per port, queries in, reports out (IGMPv3, RFC 3376; MLDv2,
+// RFC 3810).
 #include <algorithm>
 #include <array>
 #include <utility>
@@ -13,7 +14,8 @@ namespace {
 
 constexpr std::uint8_t group_message_ttl = 1;  // RFC 3376 4, RFC 3810 5: no router passes one on
 constexpr std::uint8_t internetwork_control = 0xc0;
-// RFC 2113: "router shall examine packet"; RFC 2711 with value 0, MLD, as the one option of a hop-by-hop header.
+// RFC 2113: "router shall examine packet"; RFC 2711 with value 0, MLD, as the one option of a hop-by-hop
+// header.
 constexpr std::array<std::uint8_t, 4> v4_router_alert = {0x94, 4, 0, 0};
 constexpr std::array<std::uint8_t, 8> v6_router_alert = {58, 0, 5, 2, 0, 0, 1, 0};
 constexpr std::uint32_t v4_header = Ipv4Fields::size + v4_router_alert.size();
@@ -43,44 +45,51 @@ bool Ip::is_permanent_group(const IpAddress& group) noexcept {
   return group == v6_all_nodes || (group.octets()[1] & 0x0f) <= 1;
 }
 
-Result<void> Ip::set_membership(SlabHandle owner, InterfaceId id, const IpAddress& group, const GroupFilter& filter) {
-  const std::string what = "group " + group.to_string() + ": ";
-  if (id >= interface_count_)
-    return failure(ErrorCode::invalid_argument, what + "there is no port " + std::to_string(id));
+Result<void> Ip::set_membership(SlabHandle owner, InterfaceId id, const IpAddress& group,
+                                const GroupFilter& filter) {
+  const auto refusal = try_membership(owner, id, group, filter);
+  if (!refusal) return {};
+  return failure(refusal->code,
+                 "group " + group.to_string() + " on port " + std::to_string(id) + ": " + refusal->why);
+}
+
+std::optional<Ip::Refusal> Ip::try_membership(SlabHandle owner, InterfaceId id, const IpAddress& group,
+                                              const GroupFilter& filter) noexcept {
+  using enum ErrorCode;
+  if (id >= interface_count_) return Refusal{invalid_argument, "there is no such port"};
   Interface& port = *interfaces_[id];
   if (!group.is_multicast() || is_permanent_group(group))
-    return failure(ErrorCode::invalid_argument, what + "expected a multicast address that is not all hosts'");
+    return Refusal{invalid_argument, "expected a multicast address that is not all hosts'"};
   if (group.is_v4() ? !port.speaks_v4() : !port.speaks_v6())
-    return failure(ErrorCode::address_unavailable,
-                   what + port.config.name + " does not speak IPv" + (group.is_v4() ? "4" : "6"));
-  if (!port.config.primary)
-    return failure(ErrorCode::invalid_argument, what + "groups arrive at the first core; join there");
+    return Refusal{address_unavailable, group.is_v4() ? "it does not speak IPv4" : "it does not speak IPv6"};
+  if (!port.config.primary && steering_ == nullptr)
+    return Refusal{invalid_argument, "groups arrive at the first core, and there is no way to it"};
   const auto found = std::ranges::find_if(memberships_, [&](const GroupMembership& m) {
     return m.owner == owner && m.interface == id && m.group == group;
   });
   const bool present = found != memberships_.end();
-  if (!present && !filter.is_member()) return failure(ErrorCode::invalid_argument, what + "was not joined");
+  if (!present && !filter.is_member()) return Refusal{invalid_argument, "was not joined"};
+  static_assert(memberships_max == 256 && GroupTable::groups_max == 64 && SourceList::capacity == 32);
   if (!present && memberships_.size() == memberships_max)
-    return failure(ErrorCode::limit_reached, what + "all " + std::to_string(memberships_max) + " memberships are in use");
+    return Refusal{limit_reached, "all 256 memberships of this core are in use"};
   GroupTable& table = port.groups(group);
   if (table.find(group) == nullptr && table.full())
-    return failure(ErrorCode::limit_reached,
-                   what + "all " + std::to_string(GroupTable::groups_max) + " groups of the port are in use");
+    return Refusal{limit_reached, "all 64 groups of the port are in use"};
   const GroupFilter before = present ? found->filter : GroupFilter{};
   GroupMembership& membership =
-      present ? *found : memberships_.emplace_back(GroupMembership{.owner = owner, .interface = id, .group = group});
+      present ? *found
+              : memberships_.emplace_back(GroupMembership{.owner = owner, .interface = id, .group = group});
   membership.filter = filter;
   const auto sum = sum_of(id, group);
   if (!sum) {
     membership.filter = before;
     if (!present) memberships_.pop_back();
-    return failure(ErrorCode::limit_reached, what + "sockets ask for more than " +
-                                                 std::to_string(SourceList::capacity) + " sources of it together");
+    return Refusal{limit_reached, "sockets ask for more than 32 sources of it together"};
   }
   if (!filter.is_member()) memberships_.erase(memberships_.begin() + (&membership - memberships_.data()));
   table.set(group, *sum, now_);
   port.update_due();
-  return {};
+  return std::nullopt;
 }
 
 void Ip::leave_groups(SlabHandle owner) noexcept {
@@ -90,8 +99,9 @@ void Ip::leave_groups(SlabHandle owner) noexcept {
     memberships_.erase(memberships_.begin() + static_cast<std::ptrdiff_t>(i));
     Interface& port = *interfaces_[gone.interface];
     // With one list of sources less the sum may grow; what does not fit then is the routers' loss, not ours.
-    port.groups(gone.group).set(gone.group, sum_of(gone.interface, gone.group).value_or(GroupFilter{GroupMode::exclude, {}}),
-                                now_);
+    port.groups(gone.group)
+        .set(gone.group, sum_of(gone.interface, gone.group).value_or(GroupFilter{GroupMode::exclude, {}}),
+             now_);
     port.update_due();
   }
 }
@@ -125,7 +135,8 @@ std::optional<GroupFilter> Ip::sum_of(InterfaceId id, const IpAddress& group) co
   return sum;
 }
 
-bool Ip::is_wanted(SlabHandle owner, InterfaceId id, const IpAddress& group, const IpAddress& source) const noexcept {
+bool Ip::is_wanted(SlabHandle owner, InterfaceId id, const IpAddress& group,
+                   const IpAddress& source) const noexcept {
   for (const GroupMembership& m : memberships_)
     if (m.owner == owner && m.interface == id && m.group == group) return m.filter.accepts(source);
   return is_permanent_group(group);
@@ -139,7 +150,8 @@ DropReason Ip::igmp_input(const RxPacket& packet, TimePoint now) noexcept {
   const ByteView message = packet.packet.front();
   if (message.size() != packet.packet.size()) return DropReason::header_split;
   if (message.size() < igmp_v2_size) return DropReason::group_malformed;
-  if (sum_chain(packet.packet.mbuf(), 0, packet.packet.size()).folded() != 0xffff) return DropReason::icmp_bad_checksum;
+  if (sum_chain(packet.packet.mbuf(), 0, packet.packet.size()).folded() != 0xffff)
+    return DropReason::icmp_bad_checksum;
   if (static_cast<IgmpType>(message[0]) != IgmpType::query) return DropReason::group_ignored;
   const auto query = GroupQuery::parse_igmp(message);
   if (!query) return query.error();
@@ -172,6 +184,10 @@ DropReason Ip::group_query(InterfaceId id, const GroupQuery& query, TimePoint no
 }
 
 void Ip::report_groups(Interface& port, GroupTable& table, TimePoint now) noexcept {
+  if (!port.config.primary)
+    return table.tell(now, [&](const IpAddress& group, const GroupFilter& filter) {
+      return tell_primary(port, group, filter);
+    });
   const bool v4 = table.v4();
   Packet packet;
   std::optional<GroupReportWriter> writer;
@@ -183,7 +199,8 @@ void Ip::report_groups(Interface& port, GroupTable& table, TimePoint now) noexce
   const auto say = [&](const IpAddress& group, GroupRecordType type, std::span<const IpAddress> sources) {
     if (packet && writer->add(type, group, sources)) return;
     finish();
-    packet = group_message(v4, std::min<std::uint32_t>(port.config.mtu + EthernetFields::size, pool_.room()) - headers_of(v4));
+    packet = group_message(
+        v4, std::min<std::uint32_t>(port.config.mtu + EthernetFields::size, pool_.room()) - headers_of(v4));
     if (!packet) {
       drop(DropReason::no_mbuf);
       return;

@@ -228,14 +228,21 @@ class Ip {
   // --- Groups (groups.cc) -----------------------------------------------------------------------------------
   static constexpr std::size_t memberships_max = 256;  ///< of all sockets
   /// `owner` listens to `group` on a port as `filter` says from now on; a filter that is no member leaves. The next
-  /// advance() reports what that changes for the port. Errors: not a group or one that every host is in, a port
-  /// without the family or of a core that is not the primary, leaving what was not joined, a limit.
+  /// advance() reports what that changes for the port, or has the primary core do so, which has room for as many groups as
+  /// one core (PxGroupsRefused). Errors: not a group or one that every host is in, a port without the family, leaving what
+  /// was not joined, a limit.
   Result<void> set_membership(SlabHandle owner, InterfaceId interface, const IpAddress& group, const GroupFilter& filter);
   /// Ends every membership of `owner`.
   void leave_groups(SlabHandle owner) noexcept;
   /// What `source` sends to `group` is for `owner`.
   bool is_wanted(SlabHandle owner, InterfaceId interface, const IpAddress& group, const IpAddress& source) const noexcept;
-  /// Somebody here listens to `group`.
+  /// Another core has joined a group: copy_to_members() has something to do.
+  bool has_remote_members() const noexcept { return has_remote_members_; }
+  /// Hands a copy of what was sent to a group to each other core that has joined it. `packet` came out of input(). False: none
+  /// has.
+  bool copy_to_members(const RxPacket& packet) noexcept;
+  bool is_wanted_elsewhere(const RxPacket& packet) const noexcept;
+  /// Somebody here, or on a core that this one speaks for, listens to `group`.
   bool is_member(InterfaceId interface, const IpAddress& group) const noexcept;
 
   // --- Protocols ------------------------------------------------------------------------------------------
@@ -413,7 +420,18 @@ class Ip {
   void assign(Interface& port, V6Address& address) noexcept;
   void give_up(const Interface& port, V6Address& address) noexcept;
 
+  // core_groups.cc
+  static constexpr std::uint16_t primary_core = 0;
+  bool tell_primary(const Interface& port, const IpAddress& group, const GroupFilter& filter) noexcept;
+  DropReason core_message_input(const Packet& frame) noexcept;
+
   // groups.cc
+  struct Refusal {
+    ErrorCode code;
+    const char* why;
+  };
+  std::optional<Refusal> try_membership(SlabHandle owner, InterfaceId id, const IpAddress& group,
+                                        const GroupFilter& filter) noexcept;
   static bool is_permanent_group(const IpAddress& group) noexcept;
   std::optional<GroupFilter> sum_of(InterfaceId id, const IpAddress& group) const noexcept;
   DropReason igmp_input(const RxPacket& packet, TimePoint now) noexcept;
@@ -489,6 +507,7 @@ class Ip {
   RouteTable routes_;
   TokenBucket icmp_errors_;
   std::vector<GroupMembership> memberships_;  // room for memberships_max
+  bool has_remote_members_ = false;           // some of memberships_ are other cores'
   std::bitset<256> accepted_;                 // protocols that somebody above handles
   NeighborTable neighbors_;
   Reassembler reassembler_;

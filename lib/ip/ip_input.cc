@@ -57,6 +57,8 @@ DropReason Ip::link_input(InterfaceId id, Packet& frame, TimePoint now, RxPacket
       frame.pull_front(EthernetView::header_size);
       counters_.add(Counter::ip6_in_receives);
       return ipv6_input(id, frame, group_frame, now, out);
+    case EtherType::between_cores:
+      return core_message_input(frame);
   }
   return DropReason::eth_unknown_type;
 }

@@ -12,13 +12,16 @@ namespace {
 // RFC 1191 7.1: a router that knows nothing of discovery names no size; then the next common one below ours.
 std::uint32_t plateau_below(std::uint32_t size, std::uint32_t floor) noexcept {
   static constexpr std::uint32_t plateaus[] = {32000, 17914, 8166, 4352, 2002, 1492, 1006};
-  const auto* at = std::find_if(std::begin(plateaus), std::end(plateaus), [&](std::uint32_t p) { return p < size; });
+  const auto* at =
+      std::find_if(std::begin(plateaus), std::end(plateaus), [&](std::uint32_t p) { return p < size; });
   return at == std::end(plateaus) ? floor : std::max(*at, floor);
 }
 
 }  // namespace
 
-std::uint32_t path_mtu_floor(bool v4) noexcept { return v4 ? 552 : v6_mtu_min; }
+std::uint32_t path_mtu_floor(bool v4) noexcept {
+  return v4 ? 552 : v6_mtu_min;
+}
 
 std::uint32_t believable_path_mtu(bool v4, std::uint32_t claimed, std::uint32_t size) noexcept {
   // RFC 791, RFC 8200 5: every path carries that.
@@ -41,16 +44,18 @@ std::uint32_t PathMtuTable::place_of(const IpAddress& destination) const noexcep
 
 const PathMtuTable::Path* PathMtuTable::find(const IpAddress& destination, TimePoint now) const noexcept {
   const Path* const first = &paths_[place_of(destination)];
-  const Path* const found =
-      std::find_if(first, first + ways, [&](const Path& p) { return now < p.until && p.destination == destination; });
+  const Path* const found = std::find_if(
+      first, first + ways, [&](const Path& p) { return now < p.until && p.destination == destination; });
   return found == first + ways ? nullptr : found;
 }
 
-void PathMtuTable::set(const IpAddress& destination, std::uint16_t mtu, bool smaller, TimePoint now) noexcept {
+void PathMtuTable::set(const IpAddress& destination, std::uint16_t mtu, bool smaller,
+                       TimePoint now) noexcept {
   Path* const first = &paths_[place_of(destination)];
   Path* path = std::find_if(first, first + ways, [&](const Path& p) { return p.destination == destination; });
   if (path == first + ways)
-    path = std::min_element(first, first + ways, [](const Path& a, const Path& b) { return a.until < b.until; });
+    path =
+        std::min_element(first, first + ways, [](const Path& a, const Path& b) { return a.until < b.until; });
   until_ = now + lifetime;
   *path = {.destination = destination, .mtu = mtu, .smaller = smaller, .until = until_};
 }

@@ -1,4 +1,5 @@
-// What routers have said about the way to a destination: how large a packet reaches it in one piece (RFC 1191, RFC 8201).
+// What routers have said about the way to a destination: how large a packet reaches it in one piece (RFC
+// 1191, RFC 8201).
 #pragma once
 
 #include <cstdint>
@@ -9,8 +10,9 @@
 
 namespace pollux {
 
-/// The size to use after a packet of `size` octets (with its IP header) was called too big for a next hop of `claimed`
-/// (0: an IPv4 router that knows nothing of discovery); 0: no router says that (RFC 5927 7.1, RFC 8201 4).
+/// The size to use after a packet of `size` octets (with its IP header) was called too big for a next hop of
+/// `claimed` (0: an IPv4 router that knows nothing of discovery); 0: no router says that (RFC 5927 7.1, RFC
+/// 8201 4).
 std::uint32_t believable_path_mtu(bool v4, std::uint32_t claimed, std::uint32_t size) noexcept;
 /// Smaller paths are not believed in: RFC 879's 536 and 16; RFC 8200 5's 1280.
 std::uint32_t path_mtu_floor(bool v4) noexcept;
@@ -19,7 +21,8 @@ std::uint32_t path_mtu_floor(bool v4) noexcept;
 class PathMtuTable {
  public:
   static constexpr std::uint32_t paths_max = 256;
-  static constexpr Duration lifetime = Duration::from_s(600);  ///< RFC 1191 6.3, RFC 8201 5.3: then the full size is tried
+  static constexpr Duration lifetime =
+      Duration::from_s(600);  ///< RFC 1191 6.3, RFC 8201 5.3: then the full size is tried
 
   /// `seed`: secret, so that nobody chooses who shares a place.
   explicit PathMtuTable(std::uint64_t seed) : seed_(seed), paths_(paths_max) {}

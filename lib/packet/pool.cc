@@ -96,4 +96,21 @@ Packet PacketPool::copy_of(std::span<const std::uint8_t> bytes) noexcept {
   return packet;
 }
 
+Packet PacketPool::copy_of(const Packet& packet, std::uint32_t front) noexcept {
+  Packet copy = alloc(front + packet.size());
+  if (!copy) return copy;
+  std::uint32_t at = 0;  // of `front` and `packet` together
+  for (rte_mbuf* m = copy.mbuf(); m != nullptr; m = m->next) {
+    std::uint8_t* to = rte_pktmbuf_mtod(m, std::uint8_t*);
+    std::uint32_t size = m->data_len;
+    const std::uint32_t of_front = std::min(size, front - std::min(at, front));
+    if (of_front != 0) std::memcpy(to, packet.data() - front + at, of_front);
+    at += of_front;
+    size -= of_front;
+    if (size != 0) packet.copy_out(at - front, {to + of_front, size});
+    at += size;
+  }
+  return copy;
+}
+
 }  // namespace pollux

@@ -33,6 +33,8 @@ class PacketPool {
   Packet external(const std::uint8_t* at, rte_iova_t iova, std::uint16_t length, rte_mbuf_ext_shared_info& shared) noexcept;
   /// Copies `bytes` (up to alloc_max) into freshly allocated, chained mbufs; null (nothing leaked) like alloc().
   Packet copy_of(std::span<const std::uint8_t> bytes) noexcept;
+  /// The same with the octets of `packet` and `front` octets that lie in front of them in its first segment.
+  Packet copy_of(const Packet& packet, std::uint32_t front = 0) noexcept;
   /// Splits `packet`, 0 < n < packet.size(): returns its first `n` octets and leaves the rest in `packet`.
   /// Payload is not copied: only an mbuf that the cut goes through is referenced from both sides, so neither
   /// side of such a cut can be written. Null, with `packet` unchanged, when the clone pool is exhausted.

@@ -35,7 +35,8 @@ void Raw::close(std::uint8_t protocol) noexcept {
 
 void Raw::input(RxPacket in, TimePoint now) noexcept {
   RawHandler* const handler = handlers_[in.protocol];
-  if (handler == nullptr) return counters_.drop(DropReason::ip_unknown_protocol);  // Ip accepts what open() said
+  if (handler == nullptr)
+    return counters_.drop(DropReason::ip_unknown_protocol);  // Ip accepts what open() said
   counters_.add(Counter::raw_in_packets);
   if (in.packet.size() == 0) in.packet.reset();
   handler->on_packet(*this, {.remote = in.source,
@@ -51,7 +52,8 @@ void Raw::input(RxPacket in, TimePoint now) noexcept {
 SendStatus Raw::send(const RawSend& to, Bytes&& data) noexcept {
   const auto chosen = ip_.source_for(to.remote);
   RouteCache route;
-  if (to.remote.is_unspecified() || !chosen || !ip_.resolve(to.remote, route, ip_.now())) return SendStatus::no_route;
+  if (to.remote.is_unspecified() || !chosen || !ip_.resolve(to.remote, route, ip_.now()))
+    return SendStatus::no_route;
   const bool v4 = to.remote.is_v4();
   IpAddress source = *chosen;
   if (!to.local.is_unspecified() && !ip_.is_group(to.local)) {

@@ -167,6 +167,9 @@ struct UdpBindOptions {
   /// With a port: connected from the start, see UdpSocket::connect. Sockets that differ in their peer may share
   /// an address and port, with each other and with an unconnected one, which gets what they do not.
   Endpoint remote = {};
+  /// With others that say so too (at most Udp::shared_max of a port) it may have the same address and port (Linux:
+  /// SO_REUSEADDR): each hears the groups that it joined; what comes to one host's address, one of them.
+  bool share = false;
   UdpSocketOptions socket = {};
 };
 

@@ -8,8 +8,7 @@
 
 namespace pollux {
 
-Udp::Udp(const UdpOptions& options, Ip& ip, PacketPool pool, Counters& counters, Rng& rng,
-         UdpPortShare share)
+Udp::Udp(const UdpOptions& options, Ip& ip, PacketPool pool, Counters& counters, Rng& rng, UdpPortShare share)
     : options_(options),
       share_(share),
       ip_(ip),
@@ -51,6 +50,13 @@ std::uint32_t Udp::find(std::uint16_t port, const IpAddress& address) const noex
     return socket.port == port &&
            (socket.address.is_unspecified() || address.is_unspecified() || socket.address == address);
   });
+  // Of sockets that share a port, who named the address comes first.
+  if (shared_count_ != 0 && index != Slab<Socket>::nil && sockets_[index].address != address) [[unlikely]] {
+    const std::uint32_t exact = ports_.find(hash(port), [&](std::uint32_t i) {
+      return sockets_[i].port == port && sockets_[i].address == address;
+    });
+    if (exact != Slab<Socket>::nil) return exact;
+  }
   if (index != Slab<Socket>::nil || ranges_.empty()) return index;
   return find_in_ranges(port, address);
 }
@@ -75,10 +81,11 @@ std::uint32_t Udp::find_connected(std::uint16_t port, const IpAddress& address,
 
 Result<void> Udp::check(const UdpBindOptions& options) const {
   if (options.port_last != 0 && options.port > options.port_last)
-    return failure(ErrorCode::invalid_argument, "the range ends at " + std::to_string(options.port_last) +
-                                                    ", before it begins");
+    return failure(ErrorCode::invalid_argument,
+                   "the range ends at " + std::to_string(options.port_last) + ", before it begins");
   if (options.port_last > options.port) {
-    if (options.port == 0) return failure(ErrorCode::invalid_argument, "a range of ports begins at 1 or above");
+    if (options.port == 0)
+      return failure(ErrorCode::invalid_argument, "a range of ports begins at 1 or above");
     if (options.remote.port != 0)
       return failure(ErrorCode::invalid_argument, "a socket on a range of ports cannot be connected");
     if (ranges_.size() == port_ranges_max)
@@ -93,15 +100,47 @@ Result<void> Udp::check(const UdpBindOptions& options) const {
   return {};
 }
 
-bool Udp::is_free(std::uint16_t port, std::uint16_t last, const IpAddress& address) const noexcept {
+bool Udp::is_free(std::uint16_t port, std::uint16_t last, const IpAddress& address,
+                  bool share) const noexcept {
+  const auto excludes = [&](std::uint32_t i) {
+    const Socket& other = sockets_[i];
+    return !(share && other.share) &&
+           (other.address.is_unspecified() || address.is_unspecified() || other.address == address);
+  };
   for (std::uint32_t p = port; p <= last; ++p)
-    if (find(static_cast<std::uint16_t>(p), address) != Slab<Socket>::nil) return false;
-  return true;
+    if (ports_.find(hash(static_cast<std::uint16_t>(p)), [&](std::uint32_t i) {
+          return sockets_[i].port == p && excludes(i);
+        }) != Slab<Socket>::nil)
+      return false;
+  return std::ranges::none_of(ranges_, [&](std::uint32_t i) {
+    return sockets_[i].port <= last && port <= sockets_[i].port_last && excludes(i);
+  });
+}
+
+std::size_t Udp::find_receivers(const RxPacket& packet, std::uint16_t port,
+                                Receivers& receivers) const noexcept {
+  const IpAddress& group = packet.destination;
+  std::size_t count = 0;
+  const auto consider = [&](std::uint32_t i) {
+    const Socket& socket = sockets_[i];
+    const bool hears = socket.address.is_unspecified() || socket.address == group;
+    if (hears && count < receivers.size() &&
+        (!group.is_multicast() || ip_.is_wanted(sockets_.handle(i), packet.interface, group, packet.source)))
+      receivers[count++] = sockets_.handle(i);
+  };
+  (void)ports_.find(hash(port), [&](std::uint32_t i) {
+    if (sockets_[i].port == port) consider(i);
+    return false;
+  });
+  for (const std::uint32_t i : ranges_)
+    if (sockets_[i].port <= port && port <= sockets_[i].port_last) consider(i);
+  return count;
 }
 
 Result<UdpSocket> Udp::bind(const UdpBindOptions& options, UdpHandler& handler) {
   const auto refused = [&](const Error& error) {
-    return failure(error.code, "UDP bind to " + Endpoint{options.address, options.port}.to_string() + ": " + error.text);
+    return failure(error.code,
+                   "UDP bind to " + Endpoint{options.address, options.port}.to_string() + ": " + error.text);
   };
   if (auto ok = check(options); !ok) return refused(ok.error());
   // One way to say "any".
@@ -117,14 +156,18 @@ Result<UdpSocket> Udp::bind(const UdpBindOptions& options, UdpHandler& handler) 
   if (port == 0) {
     port = unused_port();
     if (port == 0)
-      return refused({ErrorCode::limit_reached, "every port in " + std::to_string(options_.ephemeral_port_first) + ".." +
-                                                    std::to_string(options_.ephemeral_port_last) + " is in use"});
+      return refused(
+          {ErrorCode::limit_reached, "every port in " + std::to_string(options_.ephemeral_port_first) + ".." +
+                                         std::to_string(options_.ephemeral_port_last) + " is in use"});
   } else if (options.remote.port != 0) {
     if (find_connected(port, address, options.remote) != Slab<Socket>::nil)
-      return refused({ErrorCode::address_in_use, "another socket has this port and the peer " + options.remote.to_string()});
-  } else if (!is_free(port, last, address)) {
-    return refused({ErrorCode::address_in_use,
-                    last == port ? "another socket has this port" : "another socket has a port of this range"});
+      return refused({ErrorCode::address_in_use,
+                      "another socket has this port and the peer " + options.remote.to_string()});
+  } else if (options.share && port_users_[port] >= shared_max) {
+    return refused({ErrorCode::limit_reached, "at most 32 sockets share a port"});
+  } else if (!is_free(port, last, address, options.share)) {
+    return refused({ErrorCode::address_in_use, last == port ? "another socket has this port"
+                                                            : "another socket has a port of this range"});
   }
   const std::uint32_t index = sockets_.emplace(Socket{.handler = &handler,
                                                       .address = address,
@@ -132,7 +175,9 @@ Result<UdpSocket> Udp::bind(const UdpBindOptions& options, UdpHandler& handler) 
                                                       .port = port,
                                                       .port_last = std::max(port, last),
                                                       .remote = options.remote,
-                                                      .options = options.socket});
+                                                      .options = options.socket,
+                                                      .share = options.share});
+  shared_count_ += options.share;
   enter(index);
   return UdpSocket(this, sockets_.handle(index));
 }
@@ -198,7 +243,8 @@ Result<void> Udp::connect(SlabHandle handle, const Endpoint& remote) {
   if (!address) return refused(address.error().code, address.error().text);
   const std::uint32_t other = find_connected(socket->port, *address, remote);
   if (other != Slab<Socket>::nil && other != handle.index)
-    return refused(ErrorCode::address_in_use, "another socket has this peer on port " + std::to_string(socket->port));
+    return refused(ErrorCode::address_in_use,
+                   "another socket has this peer on port " + std::to_string(socket->port));
   leave(handle.index);
   socket->address = *address;
   socket->remote = remote;
@@ -209,7 +255,7 @@ Result<void> Udp::connect(SlabHandle handle, const Endpoint& remote) {
 Result<void> Udp::disconnect(SlabHandle handle) {
   Socket* const socket = sockets_.find(handle);
   if (socket == nullptr || !socket->is_connected()) return {};
-  if (find(socket->port, socket->bound_address) != Slab<Socket>::nil)
+  if (!is_free(socket->port, socket->port, socket->bound_address, socket->share))
     return failure(ErrorCode::address_in_use,
                    "UDP disconnect: another socket has port " + std::to_string(socket->port));
   leave(handle.index);
@@ -222,6 +268,7 @@ Result<void> Udp::disconnect(SlabHandle handle) {
 void Udp::close(SlabHandle handle) noexcept {
   if (sockets_.find(handle) == nullptr) return;
   ip_.leave_groups(handle);
+  shared_count_ -= sockets_[handle.index].share;
   leave(handle.index);
   sockets_.erase(handle.index);
 }

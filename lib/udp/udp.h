@@ -16,6 +16,7 @@
 #include "pollux/ip/send_status.h"
 #include "pollux/packet/bytes.h"
 #include "pollux/udp/socket.h"
+#include "pollux/wire/udp.h"
 
 namespace pollux {
 
@@ -25,8 +26,8 @@ struct UdpOptions {
   std::uint16_t ephemeral_port_last = 60999;
 };
 
-/// Several cores share our addresses: of the ports that are chosen (port 0 in bind), those with port % cores == core
-/// are this core's, and what comes for them is brought here. The default: all.
+/// Several cores share our addresses: of the ports that are chosen (port 0 in bind), those with port % cores
+/// == core are this core's, and what comes for them is brought here. The default: all.
 struct UdpPortShare {
   std::uint16_t core = 0;
   std::uint16_t cores = 1;
@@ -37,14 +38,16 @@ class Udp {
  public:
   static constexpr std::size_t datagrams_per_call_max = 64;
   static constexpr std::size_t port_ranges_max = 16;  ///< sockets on a range of ports
-  static constexpr std::size_t looped_max = 32;  ///< own datagrams to groups that wait for the next turn's timers
+  static constexpr std::size_t shared_max = 32;       ///< sockets that share a port
+  static constexpr std::size_t looped_max =
+      32;  ///< own datagrams to groups that wait for the next turn's timers
 
   Udp(const UdpOptions& options, Ip& ip, PacketPool pool, Counters& counters, Rng& rng,
       UdpPortShare share = {});
   ~Udp();
 
-  /// Opens a socket. `handler` must outlive it. Errors: port taken, address not ours, no route to the peer, limit
-  /// reached.
+  /// Opens a socket. `handler` must outlive it. Errors: port taken, address not ours, no route to the peer,
+  /// limit reached.
   Result<UdpSocket> bind(const UdpBindOptions& options, UdpHandler& handler);
 
   /// Calls f(local endpoint) for every socket. Off the data path.
@@ -81,6 +84,7 @@ class Udp {
     Endpoint remote = {};     // port 0: not connected
     UdpSocketOptions options = {};
     std::uint32_t kept = 0;  // octets that were delivered and still are with the application
+    bool share = false;
     bool corked = false;
     // The last destination: most sockets answer one peer many times.
     IpAddress route_to = {};
@@ -115,12 +119,17 @@ class Udp {
   std::uint32_t find_receiver(std::uint16_t port, const IpAddress& address,
                               const Endpoint& remote) const noexcept {
     if (flows_.size() != 0)
-      if (const std::uint32_t index = find_connected(port, address, remote); index != Slab<Socket>::nil) return index;
+      if (const std::uint32_t index = find_connected(port, address, remote); index != Slab<Socket>::nil)
+        return index;
     return find(port, address);
   }
   Result<void> check(const UdpBindOptions& options) const;
   Result<IpAddress> address_towards(const Endpoint& remote, const IpAddress& bound) const;
-  bool is_free(std::uint16_t port, std::uint16_t last, const IpAddress& address) const noexcept;
+  /// Nobody has one of the ports `port` to `last`, or only who shares it with a socket that does so too.
+  bool is_free(std::uint16_t port, std::uint16_t last, const IpAddress& address, bool share) const noexcept;
+  /// Everybody who gets what was sent to a group or broadcast address; how many.
+  using Receivers = std::array<SlabHandle, shared_max + port_ranges_max>;
+  std::size_t find_receivers(const RxPacket& packet, std::uint16_t port, Receivers& receivers) const noexcept;
   std::uint16_t unused_port() noexcept;
   void enter(std::uint32_t index) noexcept;
   void leave(std::uint32_t index) noexcept;
@@ -130,7 +139,11 @@ class Udp {
   static void release(ChargeLedger& ledger, SlabHandle owner, std::uint32_t octets) noexcept;
 
   // udp_input.cc
+  void take(RxPacket& packet, TimePoint now, bool wanted_elsewhere) noexcept;
   DropReason accept(RxPacket& packet, TimePoint now) noexcept;
+  DropReason accept_shared(RxPacket& packet, const UdpView& udp, TimePoint now) noexcept;
+  DropReason hand_to(std::uint32_t index, RxPacket& packet, const UdpView& udp, TimePoint now) noexcept;
+  void count(DropReason reason) noexcept;
   void deliver_looped(TimePoint now) noexcept;
   static bool passes(const SocketFilter& filter, RxPacket& in) noexcept;
   bool coalesce(SlabHandle owner, const Datagram& datagram, Packet& payload) noexcept;
@@ -139,11 +152,12 @@ class Udp {
   // udp_output.cc
   SendStatus send_to(SlabHandle handle, const Endpoint& remote, Bytes&& data, const Endpoint& local) noexcept;
   SendStatus send_now(Socket& socket, const Endpoint& remote, Bytes&& data, const Endpoint& local) noexcept;
-  SendStatus send_segmented(SlabHandle handle, const Endpoint& remote, Bytes&& data, std::uint16_t segment_size,
-                            const Endpoint& local) noexcept;
+  SendStatus send_segmented(SlabHandle handle, const Endpoint& remote, Bytes&& data,
+                            std::uint16_t segment_size, const Endpoint& local) noexcept;
   SendStatus gather(Socket& socket, const Endpoint& remote, Bytes&& data, const Endpoint& local) noexcept;
   SendStatus uncork(SlabHandle handle) noexcept;
-  SendStatus choose_source(Socket& socket, const Endpoint& remote, const Endpoint& local, Source& source) noexcept;
+  SendStatus choose_source(Socket& socket, const Endpoint& remote, const Endpoint& local,
+                           Source& source) noexcept;
   SendStatus choose_route(Socket& socket, const IpAddress& remote) noexcept;
   SendStatus transmit(Socket& socket, const Endpoint& remote, const Source& source, Bytes&& data) noexcept;
   void transmit(Socket& socket, const Endpoint& remote, const Source& source, Packet packet) noexcept;
@@ -162,10 +176,11 @@ class Udp {
   Ledger ledger_;
   SipKey flow_key_;
   Slab<Socket> sockets_;
-  HashIndex ports_;                       // unconnected sockets on one port, by port
-  HashIndex flows_;                       // connected ones, by port and peer
+  HashIndex ports_;                        // unconnected sockets on one port, by port
+  HashIndex flows_;                        // connected ones, by port and peer
   std::vector<std::uint32_t> ranges_;      // unconnected ones on a range; room for port_ranges_max
   std::vector<std::uint16_t> port_users_;  // sockets of each port, those on ranges not counted
+  std::uint32_t shared_count_ = 0;         // sockets that share their port
   std::size_t gathered_ = 0;
   bool delivering_ = false;
   std::array<Datagram, datagrams_per_call_max> datagrams_;  // [0, gathered_), in order of arrival

@@ -10,7 +10,7 @@
 namespace pollux {
 namespace {
 
-constexpr std::size_t coalesce_scan_max = 8;        // deliveries searched for the flow of a datagram
+constexpr std::size_t coalesce_scan_max = 8;           // deliveries searched for the flow of a datagram
 constexpr std::uint32_t coalesced_octets_max = 65535;  // of one delivery, as one IP packet could hold
 
 bool has_good_checksum(const RxPacket& packet, const UdpView& udp) noexcept {
@@ -46,52 +46,103 @@ UdpError error_of(IcmpProblem problem) noexcept {
 
 void Udp::input(RxPacket packet, TimePoint now) noexcept {
   POLLUX_DCHECK(!delivering_);
+  const bool wanted_elsewhere = packet.to_group && ip_.has_remote_members() && ip_.copy_to_members(packet);
+  take(packet, now, wanted_elsewhere);
+}
+
+void Udp::take(RxPacket& packet, TimePoint now, bool wanted_elsewhere) noexcept {
   if (const DropReason reason = accept(packet, now); reason != DropReason::none) [[unlikely]] {
-    counters_.drop(reason);
-    if (reason != DropReason::udp_no_socket && reason != DropReason::udp_not_joined) counters_.add(Counter::udp_in_errors);
-    if (reason == DropReason::udp_bad_checksum) counters_.add(Counter::udp_in_csum_errors);
-    if (reason == DropReason::udp_receive_buffer_full) counters_.add(Counter::udp_rcvbuf_errors);
+    const bool nobody_here = reason == DropReason::udp_no_socket || reason == DropReason::udp_not_joined;
+    if (!(wanted_elsewhere && nobody_here)) count(reason);
   }
   if (gathered_ == datagrams_per_call_max) deliver();
+}
+
+void Udp::count(DropReason reason) noexcept {
+  counters_.drop(reason);
+  if (reason == DropReason::udp_no_socket)
+    counters_.add(Counter::udp_no_ports);
+  else if (reason != DropReason::udp_not_joined)
+    counters_.add(Counter::udp_in_errors);
+  if (reason == DropReason::udp_bad_checksum) counters_.add(Counter::udp_in_csum_errors);
+  if (reason == DropReason::udp_receive_buffer_full) counters_.add(Counter::udp_rcvbuf_errors);
 }
 
 DropReason Udp::accept(RxPacket& in, TimePoint now) noexcept {
   const auto udp = UdpView::parse(in.packet.front(), in.packet.size());
   if (!udp) return udp.error();
-  const Endpoint remote{in.source, udp->source_port()};
-  const Endpoint local{in.destination, udp->destination_port()};
-  const std::uint32_t index = find_receiver(local.port, local.address, remote);
+  if (in.to_group && shared_count_ != 0) [[unlikely]]
+    return accept_shared(in, *udp, now);
+  const IpAddress& group = in.destination;
+  const std::uint32_t index =
+      find_receiver(udp->destination_port(), in.destination, {in.source, udp->source_port()});
   if (udp->has_checksum()) [[likely]] {
     if (!has_good_checksum(in, *udp)) return DropReason::udp_bad_checksum;
-  } else if (!remote.address.is_v4() &&
-             (index == Slab<Socket>::nil || !sockets_[index].options.zero_checksum6)) {
+  } else if (!in.source.is_v4() && (index == Slab<Socket>::nil || !sockets_[index].options.zero_checksum6)) {
     // RFC 768: over IPv4 a sender may leave the checksum out. RFC 8200 8.1: over IPv6 it must not, unless the
     // receiver has been told to expect it.
     return DropReason::udp_no_checksum;
   }
   if (index == Slab<Socket>::nil) {
     // RFC 1122 4.1.3.1: port unreachable; Ip keeps silent about groups and floods.
-    counters_.add(Counter::udp_no_ports);
     ip_.send_unreachable(in, UnreachableCode::port, now);
     return DropReason::udp_no_socket;
   }
-  Socket& socket = sockets_[index];
-  if (in.to_group && local.address.is_multicast() &&
-      !ip_.is_wanted(sockets_.handle(index), in.interface, local.address, remote.address))
+  if (in.to_group && group.is_multicast() &&
+      !ip_.is_wanted(sockets_.handle(index), in.interface, group, in.source))
     return DropReason::udp_not_joined;
-  if (socket.options.filter != nullptr && !passes(*socket.options.filter, in)) return DropReason::udp_filtered;
-  const auto length = static_cast<std::uint32_t>(udp->length());
+  return hand_to(index, in, *udp, now);
+}
+
+// Each of several sockets hears what is sent to a group: all but the last a copy.
+DropReason Udp::accept_shared(RxPacket& in, const UdpView& udp, TimePoint now) noexcept {
+  if (udp.has_checksum() && !has_good_checksum(in, udp)) return DropReason::udp_bad_checksum;
+  Receivers receivers;
+  const std::size_t found = find_receivers(in, udp.destination_port(), receivers);
+  if (found == 0) return DropReason::udp_not_joined;
+  for (std::size_t i = 0; i < found; ++i) {
+    if (gathered_ == datagrams_per_call_max) deliver();
+    if (sockets_.find(receivers[i]) == nullptr) continue;  // closed by a handler
+    const std::uint32_t index = receivers[i].index;
+    DropReason reason = DropReason::none;
+    if (!udp.has_checksum() && !in.source.is_v4() && !sockets_[index].options.zero_checksum6) {
+      reason = DropReason::udp_no_checksum;  // RFC 8200 8.1
+    } else if (i + 1 == found) {
+      return hand_to(index, in, udp, now);
+    } else {
+      RxPacket copy = {.source = in.source,
+                       .destination = in.destination,
+                       .interface = in.interface,
+                       .protocol = in.protocol,
+                       .ttl = in.ttl,
+                       .tos = in.tos,
+                       .ip_header_length = in.ip_header_length,
+                       .to_group = true};
+      copy.packet = pool_.copy_of(in.packet, in.ip_header_length);
+      if (copy.packet) copy.packet.pull_front(in.ip_header_length);
+      reason = copy.packet ? hand_to(index, copy, udp, now) : DropReason::no_mbuf;
+    }
+    if (reason != DropReason::none) count(reason);
+  }
+  return DropReason::none;
+}
+
+DropReason Udp::hand_to(std::uint32_t index, RxPacket& in, const UdpView& udp, TimePoint now) noexcept {
+  Socket& socket = sockets_[index];
+  if (socket.options.filter != nullptr && !passes(*socket.options.filter, in))
+    return DropReason::udp_filtered;
+  const auto length = static_cast<std::uint32_t>(udp.length());
   const std::uint32_t octets = length - std::uint32_t{UdpView::header_size};
   if (socket.options.receive_buffer != 0 && socket.kept + octets > socket.options.receive_buffer) [[unlikely]]
     return DropReason::udp_receive_buffer_full;
+  Datagram& datagram = datagrams_[gathered_];
+  datagram.remote = {in.source, udp.source_port()};
+  datagram.local = {in.destination, udp.destination_port()};
   if (in.packet.size() > length) in.packet.trim_to(length);
   in.packet.pull_front(UdpView::header_size);
   if (octets == 0) in.packet.reset();
   socket.kept += octets;
   const SlabHandle owner = sockets_.handle(index);
-  Datagram& datagram = datagrams_[gathered_];
-  datagram.remote = remote;
-  datagram.local = local;
   datagram.interface = in.interface;
   datagram.ttl = in.ttl;
   datagram.tos = in.tos;
@@ -108,16 +159,24 @@ bool Udp::owns(const RxPacket& packet) const noexcept {
   const ByteView header = packet.packet.front();
   if (header.size() < 4) return true;  // input() says what is wrong with it
   const IpAddress& local = packet.destination;
+  if (packet.to_group) {
+    Receivers receivers;
+    if (ip_.is_wanted_elsewhere(packet) || find_receivers(packet, load_be16(&header[2]), receivers) != 0)
+      return true;
+  }
   const std::uint32_t index =
       find_receiver(load_be16(&header[2]), local, {packet.source, load_be16(&header[0])});
-  return index != Slab<Socket>::nil && (!packet.to_group || !local.is_multicast() ||
-                                        ip_.is_wanted(sockets_.handle(index), packet.interface, local, packet.source));
+  return index != Slab<Socket>::nil &&
+         (!packet.to_group || !local.is_multicast() ||
+          ip_.is_wanted(sockets_.handle(index), packet.interface, local, packet.source));
 }
 
 void Udp::deliver_looped(TimePoint now) noexcept {
-  static_assert(looped_max < datagrams_per_call_max);  // so handlers run, and send, once all have been taken
+  // Handlers may send to groups while these are delivered.
+  std::array<RxPacket, looped_max> taken;
   const std::size_t count = std::exchange(looped_count_, 0);
-  for (std::size_t i = 0; i < count; ++i) input(std::move(looped_[i]), now);
+  std::move(looped_.begin(), looped_.begin() + static_cast<std::ptrdiff_t>(count), taken.begin());
+  for (std::size_t i = 0; i < count; ++i) take(taken[i], now, false);
   deliver();
 }
 

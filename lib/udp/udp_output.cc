@@ -28,7 +28,8 @@ std::uint32_t datagram_max(const Endpoint& remote) noexcept {
 
 }  // namespace
 
-SendStatus Udp::send_to(SlabHandle handle, const Endpoint& remote, Bytes&& data, const Endpoint& local) noexcept {
+SendStatus Udp::send_to(SlabHandle handle, const Endpoint& remote, Bytes&& data,
+                        const Endpoint& local) noexcept {
   Socket* const socket = sockets_.find(handle);
   if (socket == nullptr) return SendStatus::closed;
   if (socket->corked) [[unlikely]]
@@ -36,9 +37,11 @@ SendStatus Udp::send_to(SlabHandle handle, const Endpoint& remote, Bytes&& data,
   return send_now(*socket, remote, std::move(data), local);
 }
 
-SendStatus Udp::send_now(Socket& socket, const Endpoint& remote, Bytes&& data, const Endpoint& local) noexcept {
+SendStatus Udp::send_now(Socket& socket, const Endpoint& remote, Bytes&& data,
+                         const Endpoint& local) noexcept {
   Source source;
-  if (const SendStatus status = choose_source(socket, remote, local, source); status != SendStatus::ok) return status;
+  if (const SendStatus status = choose_source(socket, remote, local, source); status != SendStatus::ok)
+    return status;
   if (data.size() > datagram_max(remote)) return SendStatus::too_large;
   const InterfaceId port = socket.route.interface;
   std::uint32_t packets = 1;
@@ -55,16 +58,20 @@ std::uint32_t Udp::payload_max(const Socket& socket, const Endpoint& remote) con
   return ip_.path_mtu(remote.address, socket.route.interface) - overhead(remote.address.is_v4());
 }
 
-SendStatus Udp::send_segmented(SlabHandle handle, const Endpoint& remote, Bytes&& data, std::uint16_t segment_size,
-                               const Endpoint& local) noexcept {
-  if (segment_size == 0 || data.size() <= segment_size) return send_to(handle, remote, std::move(data), local);
+SendStatus Udp::send_segmented(SlabHandle handle, const Endpoint& remote, Bytes&& data,
+                               std::uint16_t segment_size, const Endpoint& local) noexcept {
+  if (segment_size == 0 || data.size() <= segment_size)
+    return send_to(handle, remote, std::move(data), local);
   Socket* const socket = sockets_.find(handle);
   if (socket == nullptr) return SendStatus::closed;
   Source source;
-  if (const SendStatus status = choose_source(*socket, remote, local, source); status != SendStatus::ok) return status;
+  if (const SendStatus status = choose_source(*socket, remote, local, source); status != SendStatus::ok)
+    return status;
   const std::uint32_t count = (data.size() + segment_size - 1) / segment_size;
-  if (segment_size > payload_max(*socket, remote) || count > UdpSocket::segments_max) return SendStatus::too_large;
-  if (socket->corked || ip_.tx(socket->route.interface).room() < count) return refuse(SendStatus::would_block);
+  if (segment_size > payload_max(*socket, remote) || count > UdpSocket::segments_max)
+    return SendStatus::too_large;
+  if (socket->corked || ip_.tx(socket->route.interface).room() < count)
+    return refuse(SendStatus::would_block);
   while (!data.empty()) {
     Bytes segment = data.split_front(pool_, std::min<std::uint32_t>(segment_size, data.size()));
     if (segment.empty()) return refuse(SendStatus::no_memory);
@@ -94,7 +101,8 @@ void Udp::give_back(Bytes& data, Bytes&& front) noexcept {
 SendStatus Udp::gather(Socket& socket, const Endpoint& remote, Bytes&& data, const Endpoint& local) noexcept {
   if (socket.gathered_to.port == 0) {
     Source source;
-    if (const SendStatus status = choose_source(socket, remote, local, source); status != SendStatus::ok) return status;
+    if (const SendStatus status = choose_source(socket, remote, local, source); status != SendStatus::ok)
+      return status;
     if (data.size() > datagram_max(remote)) return SendStatus::too_large;
     socket.gathered_to = remote;
     socket.gathered_from = local;
@@ -128,7 +136,8 @@ SendStatus Udp::refuse(SendStatus status) noexcept {
   return status;
 }
 
-SendStatus Udp::transmit(Socket& socket, const Endpoint& remote, const Source& source, Bytes&& data) noexcept {
+SendStatus Udp::transmit(Socket& socket, const Endpoint& remote, const Source& source,
+                         Bytes&& data) noexcept {
   Packet packet = add_header_room(data);
   if (!packet) return refuse(SendStatus::no_memory);
   transmit(socket, remote, source, std::move(packet));
@@ -185,27 +194,15 @@ void Udp::transmit(Socket& socket, const Endpoint& remote, const Source& source,
     (void)ip_.send_v6(std::move(packet), send, socket.route, ip_.now());
 }
 
-// A copy for this core's own sockets that have joined, as if it had come through the port: RFC 1112 6.1. `packet`
-// begins at the UDP header.
+// A copy for this core's own sockets that have joined, as if it had come through the port: RFC 1112 6.1.
+// `packet` begins at the UDP header.
 void Udp::loop_back(const Packet& packet, const IpSend& send, InterfaceId interface) noexcept {
   if (!ip_.is_member(interface, send.destination)) return;
   if (looped_count_ == looped_max) return counters_.drop(DropReason::udp_loopback_full);
   const bool v4 = send.destination.is_v4();
   const std::uint32_t header = v4 ? std::uint32_t{Ipv4Fields::size} : std::uint32_t{Ipv6Fields::size};
-  Packet copy;
-  for (std::uint32_t at = 0; at < packet.size();) {
-    Packet piece = pool_.alloc();
-    const std::uint32_t size = std::min(packet.size() - at, pool_.room());
-    std::uint8_t* const to = piece ? piece.push_back(size) : nullptr;
-    if (to == nullptr || (copy && copy.segment_count() == RTE_MBUF_MAX_NB_SEGS))
-      return counters_.drop(DropReason::no_mbuf);
-    packet.copy_out(at, {to, size});
-    at += size;
-    if (!copy)
-      copy = std::move(piece);
-    else if (!copy.chain(piece))
-      return counters_.drop(DropReason::no_mbuf);
-  }
+  Packet copy = pool_.copy_of(packet);
+  if (!copy) return counters_.drop(DropReason::no_mbuf);
   std::uint8_t* const ip = copy.push_front(header);
   POLLUX_DCHECK(ip != nullptr);  // a fresh mbuf's headroom
   const auto length = static_cast<std::uint16_t>(packet.size());
@@ -226,7 +223,8 @@ void Udp::loop_back(const Packet& packet, const IpSend& send, InterfaceId interf
                .destination = send.destination}
         .emit(ip);
   copy.pull_front(header);
-  copy.mbuf()->ol_flags |= RTE_MBUF_F_RX_L4_CKSUM_GOOD;  // it never left: a checksum left to the port is not there yet
+  copy.mbuf()->ol_flags |=
+      RTE_MBUF_F_RX_L4_CKSUM_GOOD;  // it never left: a checksum left to the port is not there yet
   looped_[looped_count_++] = {.packet = std::move(copy),
                               .source = send.source,
                               .destination = send.destination,
@@ -251,7 +249,8 @@ SendStatus Udp::choose_route(Socket& socket, const IpAddress& remote) noexcept {
   return SendStatus::ok;
 }
 
-SendStatus Udp::choose_source(Socket& socket, const Endpoint& remote, const Endpoint& local, Source& source) noexcept {
+SendStatus Udp::choose_source(Socket& socket, const Endpoint& remote, const Endpoint& local,
+                              Source& source) noexcept {
   if (remote.port == 0) return SendStatus::no_route;
   if (const SendStatus status = choose_route(socket, remote.address); status != SendStatus::ok) return status;
   // RFC 1122 4.1.3.5: the application's choice, else the socket's, else the route's. A reply to a datagram

@@ -11,6 +11,7 @@ enum class EtherType : std::uint16_t {
   arp = 0x0806,
   vlan = 0x8100,
   ipv6 = 0x86dd,
+  between_cores = 0x88b5,  ///< IEEE 802's local experimental one; never on a wire, see lib/ip/core_groups.cc
   qinq = 0x88a8
 };
 

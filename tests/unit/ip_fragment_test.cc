@@ -377,6 +377,7 @@ struct Elsewhere final : FrameSteering {
     if (verdict == Verdict::taken) got = std::move(frame);
     return verdict;
   }
+  bool give(std::uint16_t, InterfaceId, Packet&) noexcept override { return false; }
   Verdict verdict = Verdict::taken;
   Packet got;
 };

@@ -118,6 +118,17 @@ TEST_F(ManyAddresses, TheSourceFollowsRfc6724) {
   }
 }
 
+TEST(ManyAddressesSource, OfSubnetsWithinEachOtherTheNarrowerIsTaken) {  // RFC 6724 5, rule 8
+  const auto address = [](const char* text) { return *IpAddress::from_string(text); };
+  InterfaceConfig port = our_port();
+  port.address = {address("10.0.0.1"), 8};
+  port.more_v4_addresses = {{address("10.1.2.3"), 16}};
+  IpHost host({}, port);
+  EXPECT_EQ(host.ip.source_for(address("10.1.9.9")), address("10.1.2.3"));
+  EXPECT_EQ(host.ip.source_for(address("10.2.9.9")), address("10.0.0.1"));
+  EXPECT_EQ(host.ip.source_for(address("10.0.9.9")), address("10.0.0.1"));
+}
+
 TEST_F(ManyAddresses, GatewaysAndNeighboursMayLieInAnySubnet) {
   EXPECT_TRUE(host.ip.add_route(prefix_of("10.0.0.0/8"), IpAddress::v4(203, 0, 113, 9)));
   EXPECT_TRUE(host.ip.add_neighbor(IpAddress::v4(203, 0, 113, 10), other_mac));

@@ -206,6 +206,34 @@ TEST(V6Source, HasTheScopeAndThePrefixOfTheDestination) {  // RFC 6724 5
   EXPECT_EQ(host.ip.source_for(v6_all_nodes), our_link_local);
 }
 
+TEST(V6Source, EachRuleOfRfc6724Decides) {  // rule 3: Autoconf.AnAddressIsFormedUsedDeprecatedAndForgotten
+  const auto address = [](const char* text) { return *IpAddress::from_string(text); };
+  InterfaceConfig port = v6_port();
+  port.v6_addresses = {{address("2001:db8::1"), 64}, {address("2001:db8::8000:0:0:1"), 64}, {address("2001:db8:8000::1"), 48},
+                       {address("fd00:1::1"), 64}};
+  V6Host host({.dad_solicitations = 0}, port);
+  ASSERT_TRUE(host.ip.add_route(*IpPrefix::from_string("::/0"), router_v6));
+  struct Row {
+    const char* name;
+    const char* destination;
+    IpAddress source;
+  };
+  const Row rows[] = {
+      {"rule 1: the same address, though the one before matches as many bits", "2001:db8::8000:0:0:1", address("2001:db8::8000:0:0:1")},
+      {"rule 2: the link's scope for the link", "fe80::9", our_link_local},
+      {"rule 2: and for its groups", "ff02::9", our_link_local},
+      {"rule 2: a larger scope for a site's groups, whatever comes first", "ff05::9", address("2001:db8::1")},
+      {"rule 2: no link-local source for the world", "3fff::9", address("2001:db8::1")},
+      {"rule 8: the longest matching prefix", "2001:db8:8000:5::9", address("2001:db8:8000::1")},
+      {"rule 8: of another kind", "fd00:1:0:7::9", address("fd00:1::1")},
+      {"rule 8: bits behind the subnet do not count, the first one wins", "2001:db8::8000:0:0:9", address("2001:db8::1")},
+  };
+  for (const Row& row : rows) {
+    SCOPED_TRACE(row.name);
+    EXPECT_EQ(host.ip.source_for(address(row.destination)), row.source);
+  }
+}
+
 // --- ICMPv6 ----------------------------------------------------------------------------------------------
 
 TEST(Icmpv6, AnEchoRequestOfAnySizeComesBackUnchanged) {

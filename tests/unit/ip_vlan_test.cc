@@ -228,6 +228,7 @@ TEST_P(Vlan, ADatagramOfAnotherCoreTravelsWithItsTag) {
       got = std::move(frame);
       return Verdict::taken;
     }
+    bool give(std::uint16_t, InterfaceId, Packet&) noexcept override { return false; }
     Packet got;
   } elsewhere;
   host.ip.set_steering(&elsewhere);

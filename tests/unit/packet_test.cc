@@ -186,6 +186,26 @@ TEST(PacketPool, CopyOfFillsAsManyMbufsAsItTakes) {
   }
 }
 
+TEST(PacketPool, APacketIsCopiedWithWhatLiesInFrontOfIt) {
+  HeapPool heap(200, 100);
+  const std::string text = alphabet(700);
+  for (const std::uint32_t front : {0u, 1u, 54u, 99u}) {
+    SCOPED_TRACE(front);
+    Packet packet = chain_of(heap.pool(), text, {100, 1, 250});
+    packet.pull_front(front);
+    const Packet copy = heap.pool().copy_of(packet, front);
+    ASSERT_TRUE(copy);
+    EXPECT_EQ(text_of(copy), text);
+    EXPECT_EQ(text_of(packet), text.substr(front)) << "as it was";
+    EXPECT_NE(copy.mbuf()->buf_addr, packet.mbuf()->buf_addr);
+    expect_sound(copy);
+  }
+  HeapPool small(3, 100);
+  const Packet packet = chain_of(heap.pool(), text, {100});
+  EXPECT_FALSE(small.pool().copy_of(packet));
+  EXPECT_EQ(small.in_use(), 0u);
+}
+
 TEST(PacketPool, CopyOfLeaksNothingWhenThePoolRunsOut) {
   HeapPool heap(3, 100);
   EXPECT_FALSE(heap.pool().copy_of(octets(alphabet(1000))));

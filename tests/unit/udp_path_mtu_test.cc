@@ -1,4 +1,5 @@
-// Datagrams beyond the path's MTU: what routers say is checked, believed for ten minutes, and followed (RFC 1191, 8201, 5927).
+// Datagrams beyond the path's MTU: what routers say is checked, believed for ten minutes, and followed (RFC
+// 1191, 8201, 5927).
 #include <set>
 
 #include "ip_v6_host.h"
@@ -10,7 +11,8 @@ namespace {
 class UdpPathMtu : public testing::TestWithParam<bool> {
  protected:
   UdpPathMtu() : UdpPathMtu(v6_port()) {}
-  explicit UdpPathMtu(const InterfaceConfig& port) : host({}, port), udp({}, host.ip, host.heap.pool(), host.counters, host.rng) {
+  explicit UdpPathMtu(const InterfaceConfig& port)
+      : host({}, port), udp({}, host.ip, host.heap.pool(), host.counters, host.rng) {
     socket = udp.bind({.port = 7}, handler).value();
   }
 
@@ -31,7 +33,9 @@ class UdpPathMtu : public testing::TestWithParam<bool> {
                        .destination_port = to().port,
                        .length = size + headers()}};
   }
-  SendStatus send(std::size_t size) { return socket.send_to(to(), std::span<const std::uint8_t>(pattern(size))); }
+  SendStatus send(std::size_t size) {
+    return socket.send_to(to(), std::span<const std::uint8_t>(pattern(size)));
+  }
   /// Sizes of the IP packets that a datagram of `size` octets becomes; it must be put together from them.
   std::vector<std::size_t> packets_of(std::size_t size) {
     EXPECT_EQ(send(size), SendStatus::ok);
@@ -63,7 +67,8 @@ class UdpPathMtu : public testing::TestWithParam<bool> {
   UdpSocket socket;
 };
 
-INSTANTIATE_TEST_SUITE_P(Families, UdpPathMtu, testing::Bool(), [](const auto& row) { return row.param ? "V4" : "V6"; });
+INSTANTIATE_TEST_SUITE_P(Families, UdpPathMtu, testing::Bool(),
+                         [](const auto& row) { return row.param ? "V4" : "V6"; });
 
 TEST_P(UdpPathMtu, WhatExceedsThePathIsCutToItAndTheSocketTold) {
   know_peer();
@@ -93,8 +98,8 @@ TEST_P(UdpPathMtu, OtherDestinationsAndTcpAreNotConcerned) {
   EXPECT_EQ(udp.icmp_error(too_big(1300)), DropReason::none);
   EXPECT_EQ(socket.payload_max({another, 4000}), 1500 - headers());
   RouteCache cache;
-  EXPECT_EQ(host.ip.send(host.packet_of(pattern(1400)), {.source = ours(), .destination = to().address, .protocol = 6},
-                         cache, host.now),
+  EXPECT_EQ(host.ip.send(host.packet_of(pattern(1400)),
+                         {.source = ours(), .destination = to().address, .protocol = 6}, cache, host.now),
             DropReason::none);
   EXPECT_EQ(host.sent().size(), 1u);
 }
@@ -127,9 +132,11 @@ TEST_P(UdpPathMtu, WhatNoRouterSaysOfOurDatagramsIsNotBelieved) {
   IcmpError other_port = too_big(1300), other_address = too_big(1300);
   other_port.quoted.source_port = 8;
   other_address.quoted.source = v4() ? remote_ip : remote_v6;
-  for (const IcmpError& error : {other_port, other_address}) EXPECT_EQ(udp.icmp_error(error), DropReason::icmp_no_match);
+  for (const IcmpError& error : {other_port, other_address})
+    EXPECT_EQ(udp.icmp_error(error), DropReason::icmp_no_match);
   const std::uint32_t length = 1400 + headers();
-  for (const std::uint32_t mtu : {length, length + 1, 65536u, 0xffffffffu, v4() ? 67u : 1279u, v4() ? 1u : 0u})
+  for (const std::uint32_t mtu :
+       {length, length + 1, 65536u, 0xffffffffu, v4() ? 67u : 1279u, v4() ? 1u : 0u})
     EXPECT_EQ(udp.icmp_error(too_big(mtu)), DropReason::icmp_implausible_mtu) << mtu;
   EXPECT_EQ(udp.icmp_error(too_big(v4() ? 200 : 1280, v4() ? 100 : 1000)), DropReason::icmp_implausible_mtu);
   EXPECT_TRUE(handler.errors.empty());
@@ -183,9 +190,10 @@ TEST_P(UdpPathMtu, AFloodOfDestinationsKeepsTheTableAsItIs) {
   know_peer();
   for (std::uint32_t i = 0; i < 20 * PathMtuTable::paths_max; ++i) {
     IcmpError error = too_big(1300);
-    error.quoted.destination = v4() ? IpAddress::v4(0x0a000000u + i)
-                                    : IpAddress::v6(0x2001, 0xdb8, 7, 0, 0, 0, static_cast<std::uint16_t>(i >> 16),
-                                                    static_cast<std::uint16_t>(i));
+    error.quoted.destination =
+        v4() ? IpAddress::v4(0x0a000000u + i)
+             : IpAddress::v6(0x2001, 0xdb8, 7, 0, 0, 0, static_cast<std::uint16_t>(i >> 16),
+                             static_cast<std::uint16_t>(i));
     ASSERT_EQ(udp.icmp_error(error), DropReason::none);
     ASSERT_EQ(host.ip.path_mtu(error.quoted.destination, 0), 1300) << "the newest is known";
   }
@@ -199,16 +207,22 @@ TEST(UdpPathMtuV4, ARouterThatNamesNoSizeOrATinyOneIsFollowedAsFarAsIsReasonable
     std::uint16_t used;
     bool small_ones_have_df;
   };
-  for (const Row& row : {Row{0, 1006, true}, Row{552, 552, true}, Row{551, 552, false}, Row{68, 552, false}}) {
+  for (const Row& row :
+       {Row{0, 1006, true}, Row{552, 552, true}, Row{551, 552, false}, Row{68, 552, false}}) {
     SCOPED_TRACE(row.claimed);
     UdpHost host;
     ASSERT_TRUE(host.ip.add_neighbor(peer_ip, peer_mac));
     Recorder handler;
     UdpSocket socket = host.bind(7, handler);
-    const QuotedPacket quoted{.protocol = 17, .source = our_ip, .destination = peer_ip, .source_port = 7,
-                              .destination_port = 4000, .length = 1428};
-    EXPECT_EQ(host.udp.icmp_error({.problem = IcmpProblem::packet_too_big, .mtu = row.claimed, .quoted = quoted}),
-              DropReason::none);
+    const QuotedPacket quoted{.protocol = 17,
+                              .source = our_ip,
+                              .destination = peer_ip,
+                              .source_port = 7,
+                              .destination_port = 4000,
+                              .length = 1428};
+    EXPECT_EQ(
+        host.udp.icmp_error({.problem = IcmpProblem::packet_too_big, .mtu = row.claimed, .quoted = quoted}),
+        DropReason::none);
     EXPECT_EQ(host.ip.path_mtu(peer_ip, 0), row.used);
     std::set<std::uint16_t> ids;
     for (int i = 0; i < 5; ++i) {
@@ -231,9 +245,14 @@ TEST(UdpPathMtuV4, WhatIsCutHasItsChecksumFromSoftware) {
   ASSERT_TRUE(host.ip.add_neighbor(peer_ip, peer_mac));
   Recorder handler;
   UdpSocket socket = host.bind(7, handler);
-  const QuotedPacket quoted{.protocol = 17, .source = our_ip, .destination = peer_ip, .source_port = 7,
-                            .destination_port = 4000, .length = 1428};
-  EXPECT_EQ(host.udp.icmp_error({.problem = IcmpProblem::packet_too_big, .mtu = 1300, .quoted = quoted}), DropReason::none);
+  const QuotedPacket quoted{.protocol = 17,
+                            .source = our_ip,
+                            .destination = peer_ip,
+                            .source_port = 7,
+                            .destination_port = 4000,
+                            .length = 1428};
+  EXPECT_EQ(host.udp.icmp_error({.problem = IcmpProblem::packet_too_big, .mtu = 1300, .quoted = quoted}),
+            DropReason::none);
   EXPECT_EQ(socket.send_to(peer, std::span<const std::uint8_t>(pattern(1400))), SendStatus::ok);
   Frame joined;
   for (const SentFrame& frame : host.sent()) {

@@ -2,14 +2,17 @@
 #include <gtest/gtest.h>
 #include <rte_lcore.h>
 
+#include <algorithm>
 #include <array>
 #include <atomic>
+#include <chrono>
 #include <thread>
 #include <vector>
 
 #include "child.h"
 #include "echo_app.h"
 #include "kernel_socket.h"
+#include "kernel_udp.h"
 #include "pollux/drivers_glue/runtime.h"
 #include "pollux/drivers_glue/steering.h"
 
@@ -238,6 +241,47 @@ TEST_P(CoresOverTap, AskTheKernelFromChosenUdpPorts) {
     sendto(echo, "", 1, 0, reinterpret_cast<const sockaddr*>(&any), sizeof any);  // the server's end
     server.join();
     close(echo);
+  });
+}
+
+// Every core has joined: the kernel's datagram reaches each, and one core speaks for all.
+TEST_P(CoresOverTap, HearTheGroupThatEachHasJoined) {
+  expect_in_child([] {
+    const unsigned cores = GetParam();
+    const IpAddress group = IpAddress::v4(239, 1, 2, 3);
+    struct Hears final : UdpHandler {
+      void on_datagrams(UdpSocket, std::span<Datagram> datagrams) noexcept override {
+        for (const Datagram& d : datagrams) heard += d.data.to_string() == "hello, group";
+      }
+      std::atomic<unsigned> heard = 0;
+    };
+    Runtime runtime(tap_config(cores));
+    std::array<Hears, 8> handlers;
+    runtime.on_each_core([&](Stack& stack) {
+      auto socket = stack.udp().bind({.port = 5000}, handlers[rte_lcore_id() - 1]);
+      ASSERT_TRUE(socket.has_value());
+      const auto joined = socket->join(group);
+      ASSERT_TRUE(joined.has_value()) << joined.error().text;
+    });
+    test::raise_kernel_side();
+    const auto all_heard = [&] {
+      return std::all_of(handlers.begin(), handlers.begin() + cores, [](const Hears& h) { return h.heard != 0; });
+    };
+    std::thread peer([&] {
+      test::KernelUdp sender(test::families[0], 6000, 0);
+      const in_addr from{.s_addr = inet_addr(test::families[0].kernels)};
+      EXPECT_EQ(setsockopt(sender.fd(), IPPROTO_IP, IP_MULTICAST_IF, &from, sizeof from), 0);
+      for (int i = 0; i < 300 && !all_heard(); ++i, std::this_thread::sleep_for(std::chrono::milliseconds(20)))
+        sender.send_to("239.1.2.3", 5000, "hello, group");
+      std::this_thread::sleep_for(std::chrono::milliseconds(1500));  // the report is said twice, a second apart at most
+      runtime.stop();
+    });
+    EXPECT_EQ(runtime.run(), 0);
+    peer.join();
+    EXPECT_TRUE(all_heard()) << runtime.counters_text();
+    EXPECT_EQ(runtime.counters()[Counter::igmp_out_reports], 2u) << "one core's, not every core's";
+    EXPECT_EQ(runtime.counters()[Counter::groups_refused], 0u);
+    EXPECT_EQ(runtime.counters()[DropReason::udp_not_joined], 0u);
   });
 }
 
