@@ -99,7 +99,9 @@ DropReason Udp::accept_shared(RxPacket& in, const UdpView& udp, TimePoint now) n
   if (udp.has_checksum() && !has_good_checksum(in, udp)) return DropReason::udp_bad_checksum;
   Receivers receivers;
   const std::size_t found = find_receivers(in, udp.destination_port(), receivers);
-  if (found == 0) return DropReason::udp_not_joined;
+  if (found == 0)
+    return find(udp.destination_port(), in.destination) == Slab<Socket>::nil ? DropReason::udp_no_socket
+                                                                             : DropReason::udp_not_joined;
   for (std::size_t i = 0; i < found; ++i) {
     if (gathered_ == datagrams_per_call_max) deliver();
     if (sockets_.find(receivers[i]) == nullptr) continue;  // closed by a handler

@@ -140,5 +140,34 @@ TEST(Bulk, IsTheLatestThatWasSent) {
   EXPECT_LE(c.app.conn.info().last_sent, 51_ms);
 }
 
+// What a port with an MTU of 9,000 brings lies in several buffers (scattered receive), and what leaves does too.
+TEST(Jumbo, SegmentsOf9000OctetsComeAndGoInBuffersOf2048) {
+  Conversation c(plain_tcp(), {.mtu = 9000});
+  c.listens();
+  const bool v4 = c.peer.address().is_v4();
+  const std::uint32_t largest = 9000 - (v4 ? 40 : 60);
+  c.peer.sends(SYN, {.mss = largest});
+  c.peer.expects(SYN | ACK, {.mss = static_cast<int>(largest)});
+  c.peer.sends(ACK);
+  ASSERT_EQ(c.app.conn.state(), TcpState::established);
+  std::string text;
+  for (int i = 0; text.size() < 3 * largest; ++i) text += std::to_string(i) + ' ';
+  text.resize(3 * largest);
+  std::uint32_t pieces = 0;
+  c.app.when_data = [&](TcpConn, Bytes bytes) {
+    c.app.received += bytes.to_string();
+    bytes.for_each_piece([&](std::span<const std::uint8_t>) { ++pieces; });
+  };
+  for (int i = 0; i < 3; ++i) {
+    c.peer.sends(ACK, {.data = text.substr(i * largest, largest)});
+    c.peer.expects(ACK, {.ack = 1 + (i + 1) * std::int64_t{largest}});
+  }
+  EXPECT_EQ(c.app.received, text);
+  c.sends(text.substr(0, 2 * largest));  // the first window (RFC 6928 2)
+  for (int i = 0; i < 2; ++i)
+    c.peer.expects(ACK, {.seq = 1 + i * std::int64_t{largest}, .data = text.substr(i * largest, largest)});
+  c.peer.expects_nothing();
+}
+
 }  // namespace
 }  // namespace pollux::test

@@ -222,7 +222,7 @@ TEST(V6Source, EachRuleOfRfc6724Decides) {  // rule 3: Autoconf.AnAddressIsForme
       {"rule 1: the same address, though the one before matches as many bits", "2001:db8::8000:0:0:1", address("2001:db8::8000:0:0:1")},
       {"rule 2: the link's scope for the link", "fe80::9", our_link_local},
       {"rule 2: and for its groups", "ff02::9", our_link_local},
-      {"rule 2: a larger scope for a site's groups, whatever comes first", "ff05::9", address("2001:db8::1")},
+      {"rule 2: a larger scope for a site's groups, then rule 8", "ff05::9", address("fd00:1::1")},
       {"rule 2: no link-local source for the world", "3fff::9", address("2001:db8::1")},
       {"rule 8: the longest matching prefix", "2001:db8:8000:5::9", address("2001:db8:8000::1")},
       {"rule 8: of another kind", "fd00:1:0:7::9", address("fd00:1::1")},

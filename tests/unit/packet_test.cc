@@ -191,7 +191,7 @@ TEST(PacketPool, APacketIsCopiedWithWhatLiesInFrontOfIt) {
   const std::string text = alphabet(700);
   for (const std::uint32_t front : {0u, 1u, 54u, 99u}) {
     SCOPED_TRACE(front);
-    Packet packet = chain_of(heap.pool(), text, {100, 1, 250});
+    Packet packet = chain_of(heap.pool(), text, {100, 1, 250, 349});
     packet.pull_front(front);
     const Packet copy = heap.pool().copy_of(packet, front);
     ASSERT_TRUE(copy);
@@ -200,8 +200,8 @@ TEST(PacketPool, APacketIsCopiedWithWhatLiesInFrontOfIt) {
     EXPECT_NE(copy.mbuf()->buf_addr, packet.mbuf()->buf_addr);
     expect_sound(copy);
   }
-  HeapPool small(3, 100);
-  const Packet packet = chain_of(heap.pool(), text, {100});
+  HeapPool small(1, 100);
+  const Packet packet = chain_of(heap.pool(), text, {100, 600});
   EXPECT_FALSE(small.pool().copy_of(packet));
   EXPECT_EQ(small.in_use(), 0u);
 }
