@@ -114,8 +114,12 @@ TEST_P(UdpPathMtu, ItIsForgottenAfterTenMinutes) {  // RFC 1191 6.3, RFC 8201 5.
   host.run_for(Duration::from_s(590));  // the time runs anew
   (void)host.sent();
   EXPECT_EQ(packets_of(1400).size(), 2u);
+  IcmpError of_another = too_big(1300);
+  of_another.quoted.destination = v4() ? remote_ip : remote_v6;
+  EXPECT_EQ(udp.icmp_error(of_another), DropReason::none);
   host.run_for(Duration::from_s(20));
   (void)host.sent();
+  EXPECT_EQ(host.ip.path_mtu(of_another.quoted.destination, 0), 1300) << "each has its own time";
   EXPECT_EQ(packets_of(1400).size(), 1u);
   EXPECT_EQ(socket.payload_max(to()), 1500 - headers());
 }
