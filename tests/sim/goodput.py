@@ -66,7 +66,7 @@ def document(rows):
     """GOODPUT.md's text."""
     lines = ["# Goodput", "",
              "Written by `tests/sim/goodput.py BUILD`; do not edit. Bulk transfers between two stacks with default options (but "
-             "buffers that fit the path) over simulated links, in Mbit/s of payload after the first fifth of the run. In brackets "
+             "buffers that fit the path) over simulated links, in Mbit/s of payload after the first fifth of the run; where chance has a part, the middle one of five runs. In brackets "
              "the share of the bound: what the link carries, or, where random loss allows less, the controller's own model "
              "(Padhye et al. for NewReno, RFC 9438 5.1 for CUBIC; both are averages, not limits). `tests/run goodput` fails when "
              "a figure falls below its floor or differs from this page by more than "
