@@ -149,9 +149,10 @@ void add_connection_keys(Section& s, TcpConnOptions& conn) {
   s.boolean("window_scaling", conn.window_scaling, "Offer window scaling (RFC 7323)");
   s.boolean("sack", conn.sack, "Offer selective acknowledgment (RFC 2018) and recover by RACK-TLP (RFC 8985)");
   s.choice<TcpCongestion>("congestion", conn.congestion,
-                          {{"cubic", TcpCongestion::cubic}, {"newreno", TcpCongestion::newreno}, {"dctcp", TcpCongestion::dctcp}},
-                          "Congestion control: CUBIC (RFC 9438), NewReno (RFC 5681), or DCTCP (RFC 8257), which takes ECN and "
-                          "belongs into networks whose queues mark early");
+                          {{"cubic", TcpCongestion::cubic}, {"newreno", TcpCongestion::newreno}, {"dctcp", TcpCongestion::dctcp},
+                           {"bbr", TcpCongestion::bbr}},
+                          "Congestion control: CUBIC (RFC 9438), NewReno (RFC 5681), DCTCP (RFC 8257), which takes ECN and "
+                          "belongs into networks whose queues mark early, or BBR (version 3), which always paces");
   s.choice<TcpEcn>("ecn", conn.ecn, {{"off", TcpEcn::off}, {"passive", TcpEcn::passive}, {"active", TcpEcn::active}},
                    "Explicit congestion notification (RFC 3168): never, when the peer asks, or asked for by active opens too");
   s.boolean("pacing", conn.pacing, "Space segments over the round trip, in bursts of about a millisecond");

@@ -141,6 +141,8 @@ TelemetryDict connection_value(const TcpInfo& i) {
       .add("cwnd", i.cwnd)
       .add("ssthresh", i.ssthresh)
       .add("pacing_rate", i.pacing_rate)
+      .add("delivery_rate", i.delivery_rate)
+      .add("bbr_state", i.congestion == TcpCongestion::bbr ? bbr_state_name(i.bbr_state) : "")
       .add("in_flight", i.in_flight)
       .add("sacked", i.sacked)
       .add("lost", i.lost)

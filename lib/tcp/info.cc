@@ -58,6 +58,8 @@ const char* tcp_congestion_name(TcpCongestion congestion) noexcept {
       return "cubic";
     case TcpCongestion::dctcp:
       return "dctcp";
+    case TcpCongestion::bbr:
+      return "bbr";
     default:
       return "other";
   }
@@ -124,6 +126,7 @@ TcpInfo Tcp::info(const Tcb& tcb) const noexcept {
       info.timer_in = std::max(resume_at - now_, Duration{});
     }
   }
+  if (tcb.loss.by_model) fill_model(info, tcb);
   info.in_flight = tcb.in_flight();
   info.sacked = tcb.board.sacked();
   info.lost = tcb.board.lost();

@@ -6,6 +6,7 @@
 
 #include "pollux/base/slab.h"
 #include "pollux/base/time.h"
+#include "pollux/tcp/cc/bbr.h"
 #include "pollux/tcp/conn.h"
 #include "pollux/tcp/options.h"
 #include "pollux/tcp/recovery.h"
@@ -54,6 +55,8 @@ struct TcpInfo {
   std::uint32_t cwnd = 0;            ///< may be in flight
   std::uint32_t ssthresh = 0;        ///< 0xffffffff or so: none yet
   std::uint64_t pacing_rate = 0;     ///< payload octets a second; 0: not paced
+  std::uint64_t delivery_rate = 0;   ///< payload octets a second that the path is believed to carry; 0: not known, or not BBR
+  BbrState bbr_state = BbrState::startup;  ///< with BBR
   std::uint32_t in_flight = 0;       ///< believed to be in the network (RFC 6675 pipe)
   std::uint32_t sacked = 0;          ///< received above a gap
   std::uint32_t lost = 0;            ///< held for lost and not yet acknowledged

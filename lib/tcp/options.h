@@ -9,9 +9,10 @@
 
 namespace pollux {
 
-/// Congestion controllers: RFC 5681 with 6582, RFC 9438, RFC 8257. DCTCP is for networks whose queues mark early and whose
-/// senders all use it. It asks for ECN and agrees to it whatever `ecn` says; where the peer does not, it is NewReno.
-enum class TcpCongestion : std::uint8_t { newreno, cubic, dctcp };
+/// Congestion controllers: RFC 5681 with 6582, RFC 9438, RFC 8257, draft-ietf-ccwg-bbr (version 3). DCTCP is for networks whose
+/// queues mark early and whose senders all use it. It asks for ECN and agrees to it whatever `ecn` says; where the peer does
+/// not, it is NewReno. BBR paces whatever `pacing` says.
+enum class TcpCongestion : std::uint8_t { newreno, cubic, dctcp, bbr };
 
 /// When a SYN is answered by a cookie instead of a half-open connection (RFC 4987 3.6).
 enum class TcpSynCookies : std::uint8_t {

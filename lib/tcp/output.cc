@@ -34,7 +34,10 @@ void Tcp::flush(TimePoint now) noexcept {
     --dirty_count_;
     tcb.is.dirty = false;
     if (tcb.is.defunct) {
-      if (tcb.extras != Slab<ConnExtras>::nil) extras_.erase(tcb.extras);
+      if (tcb.extras != Slab<ConnExtras>::nil) {
+        if (extras_[tcb.extras].model != Slab<PathModel>::nil) models_.erase(extras_[tcb.extras].model);
+        extras_.erase(tcb.extras);
+      }
       tcbs_.erase(index);
       --defunct_count_;
       continue;
@@ -113,7 +116,7 @@ Tcp::Output Tcp::output_repair(Tcb& tcb) noexcept {
     if (tcb.queue.size() != 0) {
       const bool closed = tcb.snd.wnd == 0;
       const Output sent = closed ? send_segment(tcb, tcb.snd.una, 1, false)
-                                 : send_new(tcb, std::min({tcb.queue.size(), tcb.snd.wnd, std::uint32_t{tcb.mss}}), false);
+                                 : send_measured(tcb, std::min({tcb.queue.size(), tcb.snd.wnd, std::uint32_t{tcb.mss}}), false);
       if (sent != Output::done) return sent;
       if (closed) counters_.add(Counter::tcp_zero_window_probes);
     }
@@ -132,7 +135,7 @@ Tcp::Output Tcp::send_tail_probe(Tcb& tcb) noexcept {
   bool fin = false;
   const std::uint32_t length = sendable(tcb, tcb.mss, fin);
   const bool new_data = length != 0 || fin;
-  const Output result = new_data ? send_new(tcb, length, fin) : retransmit(tcb, tcb.board.last());
+  const Output result = new_data ? send_measured(tcb, length, fin) : retransmit(tcb, tcb.board.last());
   if (result != Output::done) return result;
   counters_.add(Counter::tcp_loss_probes);
   note(tcb, FlightEvent::tail_probe, 0, static_cast<std::uint32_t>(tcb.snd.nxt - tcb.snd.iss));
@@ -170,8 +173,9 @@ Tcp::Output Tcp::output_data(Tcb& tcb) noexcept {
       }
       return Output::done;
     }
-    if (tcb.is.paced && pacing_holds(tcb, length)) [[unlikely]] return Output::done;
-    if (length == tcb.mss && !fin) {
+    if (tcb.is.paced) [[unlikely]] {
+      if (pacing_holds(tcb, length)) return Output::done;
+    } else if (length == tcb.mss && !fin) {
       if (const std::uint32_t run = run_length(tcb, budget, segments_per_turn - sent); run >= run_min) {
         if (const std::uint32_t left = send_run(tcb, run); left != 0) {
           sent += left - 1;
@@ -179,7 +183,8 @@ Tcp::Output Tcp::output_data(Tcb& tcb) noexcept {
         }
       }
     }
-    if (const Output result = send_new(tcb, length, fin); result != Output::done) return result;
+    const Output result = tcb.is.paced ? send_measured(tcb, length, fin) : send_new(tcb, length, fin);
+    if (result != Output::done) return result;
     if (static_cast<std::uint32_t>(tcb.snd.nxt - tcb.snd.una) >= tcb.queue.size()) {  // all that was queued, the FIN too
       tcb.is.cwnd_limited = false;
       return Output::done;
@@ -225,14 +230,17 @@ Tcp::Output Tcp::send_new(Tcb& tcb, std::uint32_t length, bool fin) noexcept {
 Tcp::Output Tcp::retransmit(Tcb& tcb, std::uint32_t index) noexcept {
   // The path may take less than when it was first sent (RFC 1191).
   const bool whole_fin = tcb.fin_outstanding() && sent_[index].end.after(tcb.snd.una + tcb.queue.size());
-  if (sent_[index].length() > tcb.mss + (whole_fin ? 1u : 0u) && !tcb.board.split(sent_, index, tcb.mss))
-    return Output::no_mbuf;
+  if (sent_[index].length() > tcb.mss + (whole_fin ? 1u : 0u)) {
+    if (!tcb.board.split(sent_, index, tcb.mss)) return Output::no_mbuf;
+    if (tcb.loss.by_model) sent_rates_[sent_[index].next] = sent_rates_[index];
+  }
   const SeqNum start = sent_[index].start;
   const SeqNum data_end = seq_min(sent_[index].end, tcb.snd.una + tcb.queue.size());
   const bool fin = sent_[index].end.after(data_end);
   const auto length = static_cast<std::uint32_t>(data_end - start);
   if (const Output result = send_segment(tcb, start, length, fin); result != Output::done) return result;
   tcb.board.sent_again(sent_, index, now_);
+  if (tcb.loss.by_model) note_sent(tcb, index);
   if (tcb.loss.unproven < 0xffff) ++tcb.loss.unproven;
   tcb.loss.prr.on_sent(sent_[index].length());
   // RFC 6298 5: no segment goes again within an RTO of its last transmission by the timer's doing, and what the timer would

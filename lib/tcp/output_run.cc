@@ -30,7 +30,7 @@ struct Tcp::RunHeader {
 // How many: as sendable() has it, and not the last one of the queue, which says PSH or FIN.
 std::uint32_t Tcp::run_length(const Tcb& tcb, std::uint32_t budget, std::uint32_t limit) noexcept {
   const SendSpace& snd = tcb.snd;
-  if (tcb.is.urgent_out || tcb.is.ece_due || tcb.is.cwr_due || tcb.is.paced || snd.nxt != snd.max) return 0;
+  if (tcb.is.urgent_out || tcb.is.ece_due || tcb.is.cwr_due || snd.nxt != snd.max) return 0;
   const auto position = static_cast<std::uint32_t>(snd.nxt - snd.una);
   const std::uint32_t room = ip_.tx(tcb.route.interface).room();
   const std::uint32_t octets = std::min({tcb.queue.size() - position - 1, snd.wnd - position, budget});

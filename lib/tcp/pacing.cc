@@ -9,6 +9,10 @@ namespace pollux {
 // that it is the window that limits.
 std::uint64_t Tcp::pacing_rate(const Tcb& tcb) const noexcept {
   const std::uint64_t cap = tcb.options->pacing_rate_max;
+  if (tcb.loss.by_model) {
+    const std::uint64_t rate = model_of(tcb).bbr.pacing_rate();
+    return cap != 0 ? std::min(rate, cap) : rate;
+  }
   if (!tcb.rtt.has_sample()) return cap;
   const std::uint64_t percent = tcb.cc.cwnd() < tcb.cc.ssthresh() / 2 ? 200 : 120;
   const auto srtt_us = static_cast<std::uint64_t>(tcb.rtt.srtt().us());
@@ -33,7 +37,7 @@ bool Tcp::pacing_holds(Tcb& tcb, std::uint32_t octets) noexcept {
 
 void Tcp::set_pacing(Tcb& tcb, bool on) noexcept {
   if (on) extras_of(tcb);
-  tcb.is.paced = on;
+  tcb.is.paced = on || tcb.loss.by_model;
 }
 
 void Tcp::on_pacing_timer(Tcb& tcb) noexcept {

@@ -41,8 +41,8 @@ Duration Rack::reordering_window(const Scoreboard& board, Duration srtt, bool in
   return std::min(Duration::from_us(std::int64_t{window_steps_} * min_rtt_us_ / 4), srtt);
 }
 
-Duration Rack::detect(Scoreboard& board, SentSlab& slab, TimePoint now, Duration srtt, bool in_recovery,
-                      std::uint32_t mss) noexcept {
+Duration Rack::detect(Scoreboard& board, SentSlab& slab, TimePoint now, Duration srtt, bool in_recovery, std::uint32_t mss,
+                      std::uint32_t& newest_lost) noexcept {
   if (rtt_us_ == 0) return Duration{};  // nothing was delivered yet
   const Duration wait = Duration::from_us(rtt_us_) + reordering_window(board, srtt, in_recovery, mss);
   Duration first_timeout{};
@@ -55,6 +55,7 @@ Duration Rack::detect(Scoreboard& board, SentSlab& slab, TimePoint now, Duration
       const Duration remaining = segment.sent_at + wait - now;
       if (remaining <= Duration{}) {
         board.mark_lost(slab, i);
+        newest_lost = i;
       } else {
         first_timeout = std::max(first_timeout, remaining);
       }

@@ -22,10 +22,9 @@ class Rack {
   void note_reordering() noexcept { reordering_seen_ = true; }
 
   /// 6.2 step 5. Marks lost segments in `board`; returns how long to wait for the first that is not lost yet but will be,
-  /// or zero when there is none.
-  Duration detect(Scoreboard& board, SentSlab& slab, TimePoint now, Duration srtt, bool in_recovery,
-                  std::uint32_t mss) noexcept;
-
+  /// or zero when there is none. `newest_lost`: the last one it marked; left alone when it marked none.
+  Duration detect(Scoreboard& board, SentSlab& slab, TimePoint now, Duration srtt, bool in_recovery, std::uint32_t mss,
+                  std::uint32_t& newest_lost) noexcept;
 
   /// Zero: no round trip yet.
   Duration min_rtt() const noexcept { return Duration::from_us(min_rtt_us_); }

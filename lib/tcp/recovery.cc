@@ -9,8 +9,8 @@ namespace pollux {
 void Tcp::update_recovery(Tcb& tcb, AckEvent& event) noexcept {
   LossRecovery& loss = tcb.loss;
   const bool undisturbed = loss.mode == RecoveryMode::open && tcb.is.sack && tcb.board.sacked() == 0 &&
-                           !loss.recover_valid && !loss.probe_sent && !loss.in_cwr && !event.dsack && !event.ece &&
-                           event.acked != 0;
+                           !loss.recover_valid && !loss.probe_sent && !loss.in_cwr && !loss.by_model && !event.dsack &&
+                           !event.ece && event.acked != 0;
   if (undisturbed) [[likely]] {
     // The ACK of a flight without gaps leaves nothing behind that could be lost.
     loss.rack.on_delivery(event.delivery, now_);
@@ -20,16 +20,21 @@ void Tcp::update_recovery(Tcb& tcb, AckEvent& event) noexcept {
   if (undo_if_needless(tcb, event)) {
     if (event.dsack) loss.rack.on_dsack(tcb.snd.una, tcb.snd.nxt);
     loss.rack.on_delivery(event.delivery, now_);
+    if (loss.by_model) tell_model(tcb, event);
     return;
   }
   const RecoveryMode mode_before = loss.mode;
+  const std::uint32_t to_repair = tcb.board.to_repair();
   const bool more_lost = detect_loss(tcb, event);
+  if (loss.by_model) note_losses(tcb, to_repair);
   check_tail_probe(tcb, event);
   if (loss.mode != RecoveryMode::open && tcb.snd.una.after_eq(loss.recover)) {
-    if (loss.mode == RecoveryMode::recovery) {
+    if (loss.by_model) {
+      model_of(tcb).bbr.on_recovered();
+    } else if (loss.mode == RecoveryMode::recovery) {
       tcb.cc.set_cwnd(std::max(tcb.cc.ssthresh(), std::uint32_t{tcb.mss}));  // RFC 9937 6: what the reduction was for
-      loss.rack.on_recovery_exit();
     }
+    if (loss.mode == RecoveryMode::recovery) loss.rack.on_recovery_exit();
     loss.mode = RecoveryMode::open;
     loss.dup_acks = 0;
     note(tcb, FlightEvent::recovered);
@@ -42,7 +47,9 @@ void Tcp::update_recovery(Tcb& tcb, AckEvent& event) noexcept {
   if (loss.in_cwr && tcb.snd.una.after(loss.cwr_end)) loss.in_cwr = false;
   const bool undiminished = mode_before == RecoveryMode::open && loss.mode == RecoveryMode::open && !loss.in_cwr;
   if (event.ece && undiminished) enter_cwr(tcb, event);
-  if (loss.in_cwr && tcb.snd.una == loss.cwr_end) {
+  if (loss.by_model) {
+    tell_model(tcb, event);
+  } else if (loss.in_cwr && tcb.snd.una == loss.cwr_end) {
     tcb.cc.set_cwnd(std::max(tcb.cc.ssthresh(), std::uint32_t{tcb.mss}));
     mark_dirty(tcb);
   } else if (loss.mode == RecoveryMode::recovery || loss.in_cwr) {
@@ -123,7 +130,8 @@ bool Tcp::detect_loss(Tcb& tcb, AckEvent& event) noexcept {
   // Cumulative ACKs of an undisturbed flight leave nothing behind that RACK could find lost.
   if (tcb.board.sacked() == 0 && loss.mode == RecoveryMode::open) return false;
   const std::uint32_t before = tcb.board.lost();
-  const Duration wait = loss.rack.detect(tcb.board, sent_, now_, tcb.rtt.srtt(), loss.mode != RecoveryMode::open, tcb.mss);
+  const Duration wait =
+      loss.rack.detect(tcb.board, sent_, now_, tcb.rtt.srtt(), loss.mode != RecoveryMode::open, tcb.mss, newest_lost_);
   if (wait > Duration{}) {
     tcb.timer_kind = TimerKind::reordering;
     set_deadline(tcb, tcb.rto_deadline, now_ + wait);
@@ -160,6 +168,7 @@ bool Tcp::detect_loss_by_duplicates(Tcb& tcb, AckEvent& event) noexcept {
   if (first == Scoreboard::nil || (sent_[first].lost && !sent_[first].in_flight_again)) return false;
   if (event.acked != 0 && sent_[first].in_flight_again) return false;
   tcb.board.mark_lost(sent_, first);
+  newest_lost_ = first;
   return true;
 }
 
@@ -180,13 +189,22 @@ void Tcp::enter_recovery(Tcb& tcb, const AckEvent& event) noexcept {
 
 // RFC 9937 6: the reduction is spread over a round trip.
 void Tcp::reduce_window(Tcb& tcb, const AckEvent& event) noexcept {
+  tcb.is.cwr_due = tcb.is.ecn;
+  if (tcb.loss.by_model) {
+    PathModel& model = model_of(tcb);
+    if (tcb.loss.in_cwr) {
+      model.bbr.on_mark(tcb.in_flight(), model.rate.delivered(), now_);
+    } else {
+      model.bbr.on_recovery();
+    }
+    return;
+  }
   const std::uint32_t flight = tcb.board.outstanding() - tcb.board.sacked() + event.delivery.octets;
   CcLoss loss{.in_flight = tcb.board.outstanding() + event.acked, .now = now_};
   // RFC 8257 3.3: marks take as much of the window as they are many; 3.5: losses what they always take.
   if (tcb.is.dctcp && tcb.loss.in_cwr) loss = {.in_flight = tcb.cc.cwnd(), .share = extras_of(tcb).marks.alpha(), .now = now_};
   tcb.cc.on_congestion(loss);
   tcb.loss.prr.start(flight);
-  tcb.is.cwr_due = tcb.is.ecn;
 }
 
 // RFC 8985 7.4.2: did the probe repair a loss that nobody noticed?
@@ -198,7 +216,7 @@ void Tcp::check_tail_probe(Tcb& tcb, const AckEvent& event) noexcept {
     if (tcb.snd.una.after(loss.mark) && !loss.in_cwr) {
       // New data was acknowledged and no D-SACK came: the probe replaced a lost segment, which asks for a response.
       tcb.cc.on_congestion({.in_flight = tcb.board.outstanding() + event.acked, .now = now_});
-      tcb.cc.set_cwnd(tcb.cc.ssthresh());
+      if (!loss.by_model) tcb.cc.set_cwnd(tcb.cc.ssthresh());
       tcb.is.cwr_due = tcb.is.ecn;
     }
   }
@@ -209,9 +227,11 @@ void Tcp::check_tail_probe(Tcb& tcb, const AckEvent& event) noexcept {
 void Tcp::on_reordering_timeout(Tcb& tcb) noexcept {
   AckEvent nothing;
   tcb.timer_kind = TimerKind::retransmission;
+  const std::uint32_t to_repair = tcb.board.to_repair();
   const bool more_lost = detect_loss(tcb, nothing);
+  if (tcb.loss.by_model) note_losses(tcb, to_repair);
   if (more_lost && tcb.loss.mode == RecoveryMode::open) enter_recovery(tcb, nothing);
-  if (tcb.loss.mode == RecoveryMode::recovery)
+  if (tcb.loss.mode == RecoveryMode::recovery && !tcb.loss.by_model)
     tcb.cc.set_cwnd(tcb.loss.prr.window(0, tcb.in_flight(), tcb.cc.ssthresh(), tcb.mss, false));
   if (tcb.timer_kind == TimerKind::retransmission && !tcb.board.empty()) restart_rto(tcb);
   mark_dirty(tcb);

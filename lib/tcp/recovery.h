@@ -72,6 +72,7 @@ struct LossRecovery {
   bool recover_valid : 1 = false;  ///< `recover` bars another reaction to duplicate ACKs (RFC 6582 3.2 step 1)
   bool may_undo : 1 = false;       ///< the last reduction can be taken back
   bool in_cwr : 1 = false;         ///< the window shrinks because of congestion marks; it does once until `cwr_end`
+  bool by_model : 1 = false;       ///< BBR: a model of the path says what may be sent, in recovery too
 
   /// The congestion window is about to be reduced; `una`: SND.UNA.
   void begin_episode(SeqNum una) noexcept {

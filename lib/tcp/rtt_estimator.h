@@ -36,7 +36,9 @@ class RttEstimator {
       // RFC 6298 5.7: when the SYN had to be repeated and gave no sample, data starts from 3 s.
       return syn_was_lost_ ? std::clamp(Duration::from_s(3), limits.rto_initial, limits.rto_max) : limits.rto_initial;
     }
-    const auto variance_us = std::max<std::int64_t>(clock_granularity_us, 4 * std::int64_t{rttvar_us_});
+    // After a long time without change the variance is next to nothing, and a queue that fills within a round trip, by a probe
+    // for bandwidth say, would be taken for a loss: a quarter of the round trip is always allowed for (Linux allows for 200 ms).
+    const auto variance_us = std::max({clock_granularity_us, 4 * std::int64_t{rttvar_us_}, std::int64_t{srtt_us_ / 4}});
     return std::clamp(Duration::from_us(std::int64_t{srtt_us_} + variance_us), limits.rto_min, limits.rto_max);
   }
 

@@ -46,7 +46,7 @@ void Scoreboard::sent_again(SentSlab& slab, std::uint32_t index, TimePoint now) 
   link_sent_last(slab, index);
 }
 
-void Scoreboard::deliver(const SentSegment& segment, Delivery& delivery) noexcept {
+void Scoreboard::deliver(const SentSlab& slab, const SentSegment& segment, Delivery& delivery) noexcept {
   delivery.octets += segment.length();
   delivery.retransmitted |= segment.retransmitted;
   if (!segment.retransmitted) {
@@ -60,6 +60,7 @@ void Scoreboard::deliver(const SentSegment& segment, Delivery& delivery) noexcep
   delivery.has_last = true;
   delivery.last_sent = segment.sent_at;
   delivery.last_end = segment.end;
+  delivery.last_index = slab.index_of(segment);
   delivery.last_retransmitted = segment.retransmitted;
 }
 
@@ -76,6 +77,7 @@ void Scoreboard::acknowledge_undisturbed(SentSlab& slab, SeqNum una, Delivery& d
     do {
       delivery.last_sent = segment->sent_at;
       delivery.last_end = segment->end;
+      delivery.last_index = head_;
       const std::uint32_t next = segment->next;
       slab.erase(head_);
       head_ = next;
@@ -105,7 +107,7 @@ void Scoreboard::acknowledge_disturbed(SentSlab& slab, SeqNum una, Delivery& del
       }
       return;
     }
-    if (!segment.sacked) deliver(segment, delivery);
+    if (!segment.sacked) deliver(slab, segment, delivery);
     remove(slab, head_);
   }
 }
@@ -117,7 +119,7 @@ void Scoreboard::sack(SentSlab& slab, SeqNum left, SeqNum right, Delivery& deliv
   for (; i != nil && slab[i].end.before_eq(right); i = slab[i].next) {
     SentSegment& segment = slab[i];
     if (segment.start.before(left) || segment.sacked) continue;
-    deliver(segment, delivery);
+    deliver(slab, segment, delivery);
     uncount(segment);
     segment.sacked = true;
     segment.lost = segment.in_flight_again = false;

@@ -35,6 +35,7 @@ struct Delivery {
   TimePoint first_sent;                ///< of the earliest never-retransmitted segment among them, for the RTO ...
   TimePoint last_sent;                 ///< ... and of the latest sent one of all, with its end: RFC 8985's RACK.segment
   SeqNum last_end;
+  std::uint32_t last_index = 0;        ///< where its record is or was: what lies beside it (DeliveryRate) is still there
   bool has_sample = false;             ///< first_sent is valid
   bool has_last = false;               ///< last_sent is valid
   bool last_retransmitted = false;
@@ -52,6 +53,8 @@ class Scoreboard {
   std::uint32_t sacked() const noexcept { return sacked_; }
   std::uint32_t lost() const noexcept { return lost_; }
   std::uint32_t outstanding() const noexcept { return outstanding_; }
+  /// Lost, and not on its way again.
+  std::uint32_t to_repair() const noexcept { return lost_ - retransmitted_; }
 
   /// A new segment was sent; it starts where the last one ended. False when the slab is full (then do not send).
   [[nodiscard]] bool sent(SentSlab& slab, SeqNum start, SeqNum end, TimePoint now) noexcept;
@@ -101,7 +104,7 @@ class Scoreboard {
   void unlink_sent(SentSlab& slab, std::uint32_t index) noexcept;
   void uncount(const SentSegment& segment) noexcept;
   void count(const SentSegment& segment) noexcept;
-  void deliver(const SentSegment& segment, Delivery& delivery) noexcept;
+  void deliver(const SentSlab& slab, const SentSegment& segment, Delivery& delivery) noexcept;
 
   std::uint32_t head_ = nil, tail_ = nil;            // by sequence number
   // By time of the last transmission. Kept from the first retransmission until nothing is outstanding: before it, both

@@ -11,6 +11,7 @@
 #include "pollux/base/time.h"
 #include "pollux/ip/ip.h"
 #include "pollux/tcp/cc/congestion_control.h"
+#include "pollux/tcp/cc/delivery_rate.h"
 #include "pollux/tcp/cc/marked_share.h"
 #include "pollux/tcp/conn.h"
 #include "pollux/tcp/flow_key.h"
@@ -102,6 +103,18 @@ struct OwedAcks {
   }
 };
 
+/// What a connection with BBR knows of its path.
+struct PathModel {
+  PathModel(std::uint32_t mss, std::uint32_t window, Duration srtt, std::uint32_t seed, TimePoint now) noexcept
+      : bbr(mss, window, srtt, seed, now) {}
+  DeliveryRate rate;
+  Bbr bbr;
+  std::uint64_t round_delivered = 0;  ///< where the round trip ends in which the window was in use or not
+  bool limited = false;               ///< it was, in this one ...
+  bool was_limited = false;           ///< ... or in the one before
+  bool drained = false;               ///< all that was queued had been sent
+};
+
 /// What few connections have: made when it is first needed, and gone with the connection.
 struct ConnExtras {
   TcpConnOptions options;  ///< of this connection alone, once it has changed one
@@ -114,6 +127,7 @@ struct ConnExtras {
   Pacer pacer;             ///< while paced
   MarkedShare marks;       ///< while dctcp
   OwedAcks owed_acks;      ///< while dctcp
+  std::uint32_t model = Slab<PathModel>::nil;  ///< index, with BBR
   std::uint32_t overdraft = 0;    ///< octets that an echo put into the send queue beyond its limit, until it has drained by as many
 };
 

@@ -76,6 +76,8 @@ Tcp::Tcp(const TcpOptions& options, const TcpSecrets& secrets, Ip& ip, PacketPoo
       now_ms_(static_cast<std::uint32_t>(now.ms())),
       tcbs_(options.connections_max),
       extras_(options.connections_max),
+      models_(options.connections_max),
+      sent_rates_(std::make_unique_for_overwrite<SentRate[]>(options.outstanding_segments_max)),
       time_wait_(options.time_wait_max),
       flows_(options.connections_max + options.time_wait_max),
       plain_ports_(options.ephemeral_port_first, options.ephemeral_port_last),
@@ -369,6 +371,9 @@ void Tcp::established(Tcb& tcb) noexcept {
       break;
     case TcpCongestion::cubic:
       tcb.cc = CongestionControl(Cubic(tcb.mss, window));
+      break;
+    case TcpCongestion::bbr:
+      start_model(tcb, window);
       break;
   }
   if (tcb.is.ecn) counters_.add(Counter::tcp_ecn_opens);

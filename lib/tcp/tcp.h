@@ -148,6 +148,9 @@ class Tcp {
     TimePoint acked_at;
   };
 
+  enum class Output : std::uint8_t { done, more, batch_full, no_mbuf };
+  struct AckEvent;
+
   static constexpr std::uint32_t time_wait_tag = 0x80000000u;
   static constexpr std::uint32_t timers_per_advance = 1024;
   static constexpr std::uint32_t run_min = 2;  // below, a template does not pay
@@ -255,6 +258,16 @@ class Tcp {
   void set_pacing(Tcb& tcb, bool on) noexcept;
   void on_pacing_timer(Tcb& tcb) noexcept;
 
+  // path_model.cc: BBR
+  void start_model(Tcb& tcb, std::uint32_t window) noexcept;
+  PathModel& model_of(const Tcb& tcb) noexcept { return models_[extras_[tcb.extras].model]; }
+  const PathModel& model_of(const Tcb& tcb) const noexcept { return models_[extras_[tcb.extras].model]; }
+  Output send_measured(Tcb& tcb, std::uint32_t length, bool fin) noexcept;
+  void note_sent(Tcb& tcb, std::uint32_t index) noexcept;
+  void note_losses(Tcb& tcb, std::uint32_t to_repair_before) noexcept;
+  void tell_model(Tcb& tcb, const AckEvent& event) noexcept;
+  void fill_model(TcpInfo& info, const Tcb& tcb) const noexcept;
+
   // ecn.cc: RFC 3168
   static bool takes_ecn(const TcpConnOptions& options) noexcept {
     return options.ecn != TcpEcn::off || options.congestion == TcpCongestion::dctcp;
@@ -335,7 +348,6 @@ class Tcp {
   void consider_window_update(Tcb& tcb) noexcept;
 
   // output.cc: what leaves, and when
-  enum class Output : std::uint8_t { done, more, batch_full, no_mbuf };
   void mark_dirty(Tcb& tcb) noexcept;
   void check_pool() noexcept;
   Output output(Tcb& tcb) noexcept;
@@ -413,6 +425,9 @@ class Tcp {
   SegmentBurst burst_;
   Slab<Tcb> tcbs_;
   Slab<ConnExtras> extras_;
+  Slab<PathModel> models_;
+  std::unique_ptr<SentRate[]> sent_rates_;  // beside the records of sent_; touched only with BBR
+  std::uint32_t newest_lost_ = Scoreboard::nil;  // of the last detection that found a loss
   TimeWaitTable time_wait_;
   HashIndex flows_;               // refs: tcbs_ index, or time_wait_tag | time_wait_ index
   PlainPorts plain_ports_;

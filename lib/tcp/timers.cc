@@ -208,7 +208,10 @@ void Tcp::on_retransmission_timeout(Tcb& tcb) noexcept {
       tcb.is.cwr_due = tcb.is.ecn;
       // RFC 2018 8: a peer whose first missing octet is one it had SACKed has thrown data away.
       const bool reneged = !tcb.board.empty() && sent_[tcb.board.first()].sacked;
+      const std::uint32_t to_repair = tcb.board.to_repair();
       tcb.board.mark_all_lost(sent_, reneged);
+      newest_lost_ = tcb.board.first();
+      if (loss.by_model) note_losses(tcb, to_repair);
       loss.recover = tcb.snd.max;  // RFC 6582 4: no fast retransmit for what this repairs
       loss.recover_valid = true;
       loss.mode = RecoveryMode::loss;

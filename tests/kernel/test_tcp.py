@@ -43,6 +43,20 @@ class Paced(harness.ServerTest):
         self.assertEqual(self.grown("TcpRetransSegs"), 0)
 
 
+class Bbr(harness.ServerTest):
+    sections = {"tcp": {"congestion": "bbr"}}
+
+    def test_the_kernel_receives_a_transfer(self):
+        """8 MiB and what an echo makes of NOISE, paced, and none of it sent for nothing."""
+        with connect(19) as s:
+            self.assertEqual(len(read_exactly(s, 8 << 20)), 8 << 20)
+        with connect(7) as s:
+            s.sendall(NOISE[:200_000])
+            self.assertEqual(read_exactly(s, 200_000), NOISE[:200_000])
+        self.assertGreater(self.grown("PxTcpPacingWaits"), 10)
+        self.assertLess(self.grown("TcpRetransSegs"), 10)  # of reset connections' tails and a busy machine's probes
+
+
 class Tcp(harness.ServerTest):
     """The stack has its default timers here, tail loss probes included: on a wire that loses nothing it repeats nothing
     but the octets of a few probes, which it sends where a busy machine keeps the kernel from answering for longer than a

@@ -42,7 +42,7 @@ struct Path {
 
 /// Percent of the bound that each controller must reach.
 struct Floor {
-  double cubic, newreno;
+  double cubic, newreno, bbr;
 };
 
 struct Row {
@@ -53,9 +53,11 @@ struct Row {
   double seconds = 60;
   Floor floor;
   double jain_floor = 0;
+  TcpCongestion other = TcpCongestion::newreno;  ///< shared: who is beside CUBIC
 };
 
 struct Outcome {
+  double waiting = 0;  ///< frames in the queue, as those that arrive find it
   double mbit_per_second = 0;
   double jain = 1;
   double retransmitted = 0;  ///< percent of the segments sent
@@ -141,6 +143,7 @@ Outcome run(const Row& row, const std::vector<TcpCongestion>& congestion, std::u
   }
   world.run_for(Duration::from_ms(static_cast<std::int64_t>(row.seconds * 200)));  // the start is left out
   const auto before = sink.received;
+  const LinkCounts counts = world.up(0).counts();
   const double measured = row.seconds * 0.8;
   world.run_for(Duration::from_ms(static_cast<std::int64_t>(measured * 1000)));
   Outcome outcome;
@@ -149,6 +152,8 @@ Outcome run(const Row& row, const std::vector<TcpCongestion>& congestion, std::u
     rates.push_back(static_cast<double>(sink.received[i] - before[i]) * 8e-6 / measured);
   outcome.mbit_per_second = std::accumulate(rates.begin(), rates.end(), 0.0);
   outcome.jain = jain(rates);
+  const LinkCounts& now = world.up(0).counts();
+  outcome.waiting = static_cast<double>(now.waiting - counts.waiting) / static_cast<double>(now.sent - counts.sent);
   const Counters& c = sender.counters();
   outcome.retransmitted = 100.0 * static_cast<double>(c[Counter::tcp_retrans_segs]) /
                           static_cast<double>(c[Counter::tcp_out_segs] + c[Counter::tcp_retrans_segs]);
@@ -205,57 +210,60 @@ double cubic_model(const Path& path) {
 
 // Floors are nine tenths of what is reached now, or less.
 const Row rows[] = {
-    {"loss, 20 ms", "0", {.rtt_ms = 20}, 1, 60, {90, 85}},
-    {"loss, 20 ms", "0.01 %", {.rtt_ms = 20, .loss = 0.0001}, 1, 120, {90, 85}},
-    {"loss, 20 ms", "0.1 %", {.rtt_ms = 20, .loss = 0.001}, 1, 60, {90, 85}},
-    {"loss, 20 ms", "1 %", {.rtt_ms = 20, .loss = 0.01}, 1, 60, {95, 85}},
-    {"loss, 20 ms", "3 %", {.rtt_ms = 20, .loss = 0.03}, 1, 60, {135, 110}},
-    {"loss, 20 ms", "10 %", {.rtt_ms = 20, .loss = 0.1}, 1, 60, {140, 140}},
-    {"loss, 100 ms", "0", {.rtt_ms = 100}, 1, 60, {90, 85}},
-    {"loss, 100 ms", "0.01 %", {.rtt_ms = 100, .loss = 0.0001}, 1, 120, {90, 85}},
-    {"loss, 100 ms", "0.1 %", {.rtt_ms = 100, .loss = 0.001}, 1, 120, {115, 80}},
-    {"loss, 100 ms", "1 %", {.rtt_ms = 100, .loss = 0.01}, 1, 120, {105, 85}},
-    {"loss, 100 ms", "3 %", {.rtt_ms = 100, .loss = 0.03}, 1, 120, {90, 85}},
-    {"loss, 100 ms", "10 %", {.rtt_ms = 100, .loss = 0.1}, 1, 240, {100, 95}},
-    {"round trip", "1 ms", {.rtt_ms = 1}, 1, 30, {90, 90}},
-    {"round trip", "5 ms", {.rtt_ms = 5}, 1, 30, {85, 85}},
-    {"round trip", "50 ms", {.rtt_ms = 50}, 1, 60, {90, 85}},
-    {"round trip", "300 ms", {.rtt_ms = 300}, 1, 120, {90, 85}},
-    {"round trip, 0.1 % loss", "1 ms", {.rtt_ms = 1, .loss = 0.001}, 1, 30, {90, 90}},
-    {"round trip, 0.1 % loss", "5 ms", {.rtt_ms = 5, .loss = 0.001}, 1, 30, {90, 90}},
-    {"round trip, 0.1 % loss", "50 ms", {.rtt_ms = 50, .loss = 0.001}, 1, 60, {85, 75}},
-    {"round trip, 0.1 % loss", "300 ms", {.rtt_ms = 300, .loss = 0.001}, 1, 120, {110, 90}},
-    {"queue", "2 frames", {.queue = 2}, 1, 30, {7, 7}},
-    {"queue", "5 frames", {.queue = 5}, 1, 30, {85, 75}},
-    {"queue", "half a bandwidth-delay product", {.queue = 8}, 1, 30, {85, 80}},
-    {"queue", "four of them", {.queue = 65}, 1, 30, {85, 90}},
-    {"queue", "thirty of them", {.queue = 490}, 1, 30, {90, 90}},
-    {"reordering", "1 % by up to 5 ms", {.reorder = 0.01, .reorder_ms = 5}, 1, 30, {85, 85}},
-    {"reordering", "10 % by up to 5 ms", {.reorder = 0.1, .reorder_ms = 5}, 1, 30, {85, 85}},
-    {"reordering", "1 % by up to 20 ms", {.reorder = 0.01, .reorder_ms = 20}, 1, 30, {85, 85}},
-    {"reordering", "10 % by up to 20 ms", {.reorder = 0.1, .reorder_ms = 20}, 1, 30, {85, 80}},
-    {"reordering", "1 % duplicated", {.reorder_ms = 5, .duplicate = 0.01}, 1, 30, {85, 85}},
-    {"bursts of loss", "3 frames, every 1,000", {.loss = 0.001, .loss_run = 3}, 1, 60, {90, 85}},
-    {"bursts of loss", "10 frames, every 1,000", {.loss = 0.001, .loss_run = 10}, 1, 60, {85, 85}},
-    {"bursts of loss", "20 frames, every 2,000", {.loss = 0.0005, .loss_run = 20}, 1, 60, {85, 75}},
-    {"lost ACKs", "10 %", {.ack_loss = 0.1}, 1, 30, {90, 85}},
-    {"lost ACKs", "30 %", {.ack_loss = 0.3}, 1, 30, {85, 85}},
-    {"lost ACKs", "50 %", {.ack_loss = 0.5}, 1, 30, {50, 75}},
-    {"lost ACKs", "30 %, and 1 % of the data", {.loss = 0.01, .ack_loss = 0.3}, 1, 60, {85, 55}},
-    {"flows", "2", {.mbit_per_second = 20, .rtt_ms = 40}, 2, 60, {90, 85}, 0.9},
-    {"flows", "4", {.mbit_per_second = 20, .rtt_ms = 40}, 4, 60, {90, 85}, 0.9},
-    {"flows", "8", {.mbit_per_second = 20, .rtt_ms = 40}, 8, 60, {90, 85}, 0.9},
-    {"flows", "16", {.mbit_per_second = 20, .rtt_ms = 40}, 16, 60, {90, 90}, 0.9},
-    {"flows", "32", {.mbit_per_second = 20, .rtt_ms = 40}, 32, 60, {90, 90}, 0.9},
-    {"flows", "64", {.mbit_per_second = 20, .rtt_ms = 40}, 64, 60, {90, 90}, 0.9},
+    {"loss, 20 ms", "0", {.rtt_ms = 20}, 1, 60, {90, 85, 85}},
+    {"loss, 20 ms", "0.01 %", {.rtt_ms = 20, .loss = 0.0001}, 1, 120, {90, 85, 85}},
+    {"loss, 20 ms", "0.1 %", {.rtt_ms = 20, .loss = 0.001}, 1, 60, {90, 85, 85}},
+    {"loss, 20 ms", "1 %", {.rtt_ms = 20, .loss = 0.01}, 1, 60, {95, 85, 80}},
+    {"loss, 20 ms", "3 %", {.rtt_ms = 20, .loss = 0.03}, 1, 60, {135, 110, 60}},
+    {"loss, 20 ms", "10 %", {.rtt_ms = 20, .loss = 0.1}, 1, 60, {140, 140, 20}},
+    {"loss, 100 ms", "0", {.rtt_ms = 100}, 1, 60, {90, 85, 85}},
+    {"loss, 100 ms", "0.01 %", {.rtt_ms = 100, .loss = 0.0001}, 1, 120, {90, 85, 85}},
+    {"loss, 100 ms", "0.1 %", {.rtt_ms = 100, .loss = 0.001}, 1, 120, {115, 80, 85}},
+    {"loss, 100 ms", "1 %", {.rtt_ms = 100, .loss = 0.01}, 1, 120, {105, 85, 70}},
+    {"loss, 100 ms", "3 %", {.rtt_ms = 100, .loss = 0.03}, 1, 120, {90, 85, 16}},
+    {"loss, 100 ms", "10 %", {.rtt_ms = 100, .loss = 0.1}, 1, 240, {100, 95, 4}},
+    {"round trip", "1 ms", {.rtt_ms = 1}, 1, 30, {90, 90, 85}},
+    {"round trip", "5 ms", {.rtt_ms = 5}, 1, 30, {85, 85, 85}},
+    {"round trip", "50 ms", {.rtt_ms = 50}, 1, 60, {90, 85, 85}},
+    {"round trip", "300 ms", {.rtt_ms = 300}, 1, 120, {90, 85, 80}},
+    {"round trip, 0.1 % loss", "1 ms", {.rtt_ms = 1, .loss = 0.001}, 1, 30, {90, 90, 90}},
+    {"round trip, 0.1 % loss", "5 ms", {.rtt_ms = 5, .loss = 0.001}, 1, 30, {90, 90, 85}},
+    {"round trip, 0.1 % loss", "50 ms", {.rtt_ms = 50, .loss = 0.001}, 1, 60, {85, 75, 80}},
+    {"round trip, 0.1 % loss", "300 ms", {.rtt_ms = 300, .loss = 0.001}, 1, 120, {85, 90, 65}},
+    {"queue", "2 frames", {.queue = 2}, 1, 30, {7, 7, 60}},
+    {"queue", "5 frames", {.queue = 5}, 1, 30, {85, 75, 85}},
+    {"queue", "half a bandwidth-delay product", {.queue = 8}, 1, 30, {85, 80, 85}},
+    {"queue", "four of them", {.queue = 65}, 1, 30, {85, 90, 85}},
+    {"queue", "thirty of them", {.queue = 490}, 1, 30, {90, 90, 85}},
+    {"reordering", "1 % by up to 5 ms", {.reorder = 0.01, .reorder_ms = 5}, 1, 30, {85, 85, 85}},
+    {"reordering", "10 % by up to 5 ms", {.reorder = 0.1, .reorder_ms = 5}, 1, 30, {85, 85, 85}},
+    {"reordering", "1 % by up to 20 ms", {.reorder = 0.01, .reorder_ms = 20}, 1, 30, {85, 85, 85}},
+    {"reordering", "10 % by up to 20 ms", {.reorder = 0.1, .reorder_ms = 20}, 1, 30, {85, 80, 85}},
+    {"reordering", "1 % duplicated", {.reorder_ms = 5, .duplicate = 0.01}, 1, 30, {85, 85, 85}},
+    {"bursts of loss", "3 frames, every 1,000", {.loss = 0.001, .loss_run = 3}, 1, 60, {90, 85, 85}},
+    {"bursts of loss", "10 frames, every 1,000", {.loss = 0.001, .loss_run = 10}, 1, 60, {85, 85, 85}},
+    {"bursts of loss", "20 frames, every 2,000", {.loss = 0.0005, .loss_run = 20}, 1, 60, {85, 75, 80}},
+    {"lost ACKs", "10 %", {.ack_loss = 0.1}, 1, 30, {90, 85, 85}},
+    {"lost ACKs", "30 %", {.ack_loss = 0.3}, 1, 30, {85, 85, 85}},
+    {"lost ACKs", "50 %", {.ack_loss = 0.5}, 1, 30, {50, 75, 80}},
+    {"lost ACKs", "30 %, and 1 % of the data", {.loss = 0.01, .ack_loss = 0.3}, 1, 60, {85, 55, 75}},
+    {"flows", "2", {.mbit_per_second = 20, .rtt_ms = 40}, 2, 60, {90, 85, 85}, 0.9},
+    {"flows", "4", {.mbit_per_second = 20, .rtt_ms = 40}, 4, 60, {90, 85, 85}, 0.9},
+    {"flows", "8", {.mbit_per_second = 20, .rtt_ms = 40}, 8, 60, {90, 85, 85}, 0.9},
+    {"flows", "16", {.mbit_per_second = 20, .rtt_ms = 40}, 16, 60, {90, 90, 85}, 0.9},
+    {"flows", "32", {.mbit_per_second = 20, .rtt_ms = 40}, 32, 60, {90, 90, 85}, 0.9},
+    {"flows", "64", {.mbit_per_second = 20, .rtt_ms = 40}, 64, 60, {90, 90, 85}, 0.9},
     {"shared", "CUBIC and NewReno, 20 ms", {.rtt_ms = 20}, 2, 120, {95, 70}},
     {"shared", "CUBIC and NewReno, 100 ms", {.rtt_ms = 100}, 2, 120, {95, 50}},
+    {"shared", "CUBIC and BBR, 20 ms", {.rtt_ms = 20}, 2, 120, {70, 0, 85}, 0, TcpCongestion::bbr},
+    {"shared", "CUBIC and BBR, 100 ms", {.rtt_ms = 100}, 2, 120, {75, 0, 80}, 0, TcpCongestion::bbr},
+    {"shared", "CUBIC and BBR, queue of eight times 20 ms", {.rtt_ms = 20, .queue = 130}, 2, 120, {85, 0, 70}, 0, TcpCongestion::bbr},
 };
 
 void print(const Row& row, const char* controller, double bound, double floor, const Outcome& outcome) {
-  std::printf("%s\t%s\t%u\t%s\t%.3f\t%.0f\t%.3f\t%.3f\t%.2f\t%.2f\t%llu\n", row.group, row.name, row.flows,
+  std::printf("%s\t%s\t%u\t%s\t%.3f\t%.0f\t%.3f\t%.3f\t%.2f\t%.2f\t%llu\t%.1f\n", row.group, row.name, row.flows,
               controller, bound, floor, outcome.mbit_per_second, outcome.jain, row.jain_floor,
-              outcome.retransmitted, static_cast<unsigned long long>(outcome.timeouts));
+              outcome.retransmitted, static_cast<unsigned long long>(outcome.timeouts), outcome.waiting);
   std::fflush(stdout);
 }
 
@@ -264,12 +272,14 @@ int run_all(const char* only) {
     if (only != nullptr && std::strstr(row.name, only) == nullptr && std::strstr(row.group, only) == nullptr)
       continue;
     if (std::strcmp(row.group, "shared") == 0) {
-      const Outcome both = median_run(row, {TcpCongestion::cubic, TcpCongestion::newreno}, 1);
+      const Outcome both = median_run(row, {TcpCongestion::cubic, row.other}, 1);
+      const bool bbr = row.other == TcpCongestion::bbr;
       Outcome each;
       for (std::size_t i = 0; i < both.rates.size(); ++i) {
         each.mbit_per_second = both.rates[i];
-        print(row, i % 2 == 0 ? "cubic" : "newreno", link_bound(row.path) / row.flows,
-              i % 2 == 0 ? row.floor.cubic : row.floor.newreno, each);
+        each.waiting = both.waiting;
+        print(row, i % 2 == 0 ? "cubic" : bbr ? "bbr" : "newreno", link_bound(row.path) / row.flows,
+              i % 2 == 0 ? row.floor.cubic : bbr ? row.floor.bbr : row.floor.newreno, each);
       }
       continue;
     }
@@ -277,6 +287,7 @@ int run_all(const char* only) {
           measure(row, TcpCongestion::cubic));
     print(row, "newreno", std::min(link_bound(row.path), row.flows * reno_model(row.path)), row.floor.newreno,
           measure(row, TcpCongestion::newreno));
+    print(row, "bbr", link_bound(row.path), row.floor.bbr, measure(row, TcpCongestion::bbr));
   }
   return 0;
 }

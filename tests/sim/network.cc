@@ -84,6 +84,7 @@ TcpConnOptions Network::draw_conn() {
   conn.window_scaling = rng.below(2) == 0;
   conn.delayed_ack = rng.below(3) != 0;
   if (world_.seed() % 4 != 0) conn.ecn = TcpEcn::active;
+  if (world_.seed() % 5 == 3) conn.congestion = TcpCongestion::bbr;
   conn.retries_max = 25;
   // A lost RST leaves the other end waiting for ever, unless it asks.
   conn.keepalive = true;

@@ -79,6 +79,8 @@ TEST(MarkedQueue, TransfersFillItAndLoseNothing) {
       {"NewReno", TcpCongestion::newreno, 1, 160, 0.95},
       {"DCTCP, a shallow threshold", TcpCongestion::dctcp, 1, 30, 0.98},
       {"four of DCTCP", TcpCongestion::dctcp, 4, 40, 0.98},
+      {"BBR", TcpCongestion::bbr, 1, 160, 0.9},
+      {"four of BBR, a shallow threshold", TcpCongestion::bbr, 4, 40, 0.9},
       {"four of NewReno, IPv6", TcpCongestion::newreno, 4, 160, 0.95, true},
   };
   for (const Marked& row : rows) run(row);
@@ -108,6 +110,37 @@ std::pair<double, std::uint64_t> through_short_queue(TcpCongestion congestion, b
   world.run_for(Duration::from_s(16));
   EXPECT_EQ(sender.counters()[Counter::tcp_pacing_waits] != 0, paced);
   return {static_cast<double>(sink.received - before) * 8e-6 / 16, world.up(0).counts().overflowed};
+}
+
+/// Frames in a queue of 1,000 behind 50 Mbit/s and 20 ms (a bandwidth-delay product is 81), as those that arrive find it.
+double waiting_in_deep_queue(TcpCongestion congestion) {
+  World world(one_seed());
+  HostOptions options;
+  options.stack.tcp.conn.congestion = congestion;
+  LinkOptions link;
+  link.bits_per_second = 50'000'000;
+  link.delay = Duration::from_ms(10);
+  link.queue_max = 1000;
+  LinkOptions back;
+  back.delay = Duration::from_ms(10);
+  SimHost& sender = world.add_host(options, link, {});
+  SimHost& receiver = world.add_host(options, back, {});
+  Source source;
+  Sink sink;
+  EXPECT_TRUE(receiver.tcp().listen({.port = 7}, sink));
+  sender.sync();
+  EXPECT_TRUE(sender.tcp().connect({.remote = {receiver.ip(), 7}}, source));
+  world.run_for(Duration::from_s(4));
+  const LinkCounts before = world.up(0).counts();
+  world.run_for(Duration::from_s(16));
+  const LinkCounts& after = world.up(0).counts();
+  EXPECT_GE(static_cast<double>(sink.received) * 8e-6 / 20, 0.85 * 50 * 0.94);
+  return static_cast<double>(after.waiting - before.waiting) / static_cast<double>(after.sent - before.sent);
+}
+
+TEST(DeepQueue, BbrLeavesItAlmostEmptyWhereCubicFillsIt) {
+  EXPECT_LT(waiting_in_deep_queue(TcpCongestion::bbr), 40);
+  EXPECT_GT(waiting_in_deep_queue(TcpCongestion::cubic), 300);
 }
 
 TEST(ShortQueue, IsFilledByPacedSegmentsWithLessLoss) {

@@ -59,6 +59,7 @@ bool SimLink::transmit(Frame frame, TimePoint now, Rng& rng) {
     return false;
   }
   while (!leaving_.empty() && leaving_.front() <= now) leaving_.pop_front();
+  counts_.waiting += leaving_.size();
   if (leaving_.size() >= options_.queue_max) {
     ++counts_.overflowed;
     return false;

@@ -29,6 +29,7 @@ struct LinkOptions {
 struct LinkCounts {
   std::uint64_t sent = 0, delivered = 0, lost = 0, overflowed = 0, reordered = 0, duplicated = 0,
                 corrupted = 0, marked = 0;
+  std::uint64_t waiting = 0;  ///< frames that each one found waiting, summed
 };
 
 class SimLink {

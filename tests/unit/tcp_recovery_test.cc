@@ -42,6 +42,7 @@ class Board : public testing::Test {
   SentSlab slab{4096};
   Scoreboard board;
   Rack rack;
+  std::uint32_t newest_lost = Scoreboard::nil;
 };
 
 using ScoreboardTest = Board;
@@ -203,17 +204,17 @@ TEST_F(RackTest, SegmentSentBeforeADeliveredOneIsLostAfterTheReorderingWindow) {
   rack.on_delivery(sack(3000, 4000), ms(43));  // round trip 40 ms
   const Duration srtt = Duration::from_ms(40);
   // Nothing was ever reordered, but one SACKed segment is not proof: a quarter of the minimum round trip of grace.
-  const Duration wait = rack.detect(board, slab, ms(43), srtt, false, mss);
+  const Duration wait = rack.detect(board, slab, ms(43), srtt, false, mss, newest_lost);
   EXPECT_EQ(lost(), Starts{});
   EXPECT_EQ(wait, Duration::from_ms(2 + 40 + 10 - 43));  // until the last of them times out
-  rack.detect(board, slab, ms(52), srtt, false, mss);
+  rack.detect(board, slab, ms(52), srtt, false, mss, newest_lost);
   EXPECT_EQ(lost(), (Starts{0, 1000, 2000}));
 }
 
 TEST_F(RackTest, ThreeSackedSegmentsNeedNoGraceWithoutReordering) {
   send(0, 4000, 0, 1);
   rack.on_delivery(sack(1000, 4000), ms(43));
-  EXPECT_EQ(rack.detect(board, slab, ms(43), Duration::from_ms(40), false, mss), Duration{});
+  EXPECT_EQ(rack.detect(board, slab, ms(43), Duration::from_ms(40), false, mss, newest_lost), Duration{});
   EXPECT_EQ(lost(), (Starts{0}));
 }
 
@@ -222,18 +223,18 @@ TEST_F(RackTest, SeenReorderingBringsTheGraceBack) {
   rack.on_delivery(sack(1000, 2000), ms(41));
   rack.on_delivery(acknowledge(2000), ms(42));  // segment 0 came late: reordering
   rack.on_delivery(sack(3000, 6000), ms(45));
-  EXPECT_GT(rack.detect(board, slab, ms(45), Duration::from_ms(40), false, mss), Duration{});
+  EXPECT_GT(rack.detect(board, slab, ms(45), Duration::from_ms(40), false, mss, newest_lost), Duration{});
   EXPECT_EQ(lost(), Starts{});
 }
 
 TEST_F(RackTest, LostRetransmissionIsFoundToo) {
   send(0, 4000, 0, 1);
   rack.on_delivery(sack(1000, 4000), ms(43));
-  rack.detect(board, slab, ms(43), Duration::from_ms(40), false, mss);
+  rack.detect(board, slab, ms(43), Duration::from_ms(40), false, mss, newest_lost);
   board.sent_again(slab, board.first(), ms(44));
   send(4000, 8000, 45, 1);
   rack.on_delivery(sack(4000, 8000), ms(90));
-  rack.detect(board, slab, ms(90), Duration::from_ms(40), true, mss);
+  rack.detect(board, slab, ms(90), Duration::from_ms(40), true, mss, newest_lost);
   EXPECT_EQ(lost(), (Starts{0}));
 }
 
@@ -244,7 +245,7 @@ TEST_F(RackTest, AnswerFasterThanTheMinimumIsOfTheOriginal) {
   board.sent_again(slab, board.first(), ms(100));
   send(2000, 3000, 99);
   rack.on_delivery(acknowledge(2000), ms(101));  // 1 ms after the retransmission
-  rack.detect(board, slab, ms(101), Duration::from_ms(40), true, mss);
+  rack.detect(board, slab, ms(101), Duration::from_ms(40), true, mss, newest_lost);
   EXPECT_EQ(lost(), Starts{});
 }
 
@@ -256,7 +257,7 @@ TEST_F(RackTest, DuplicateReportsWidenTheWindowOnceARoundTrip) {
   rack.on_dsack(at(1000), at(5000));
   rack.on_dsack(at(1000), at(5000));  // the same round trip
   rack.on_delivery(sack(4000, 5000), ms(143));
-  const Duration wait = rack.detect(board, slab, ms(143), Duration::from_ms(40), false, mss);
+  const Duration wait = rack.detect(board, slab, ms(143), Duration::from_ms(40), false, mss, newest_lost);
   EXPECT_EQ(wait, Duration::from_ms(102 + 40 + 20 - 143));  // two quarters of 40 ms
 }
 

@@ -3,6 +3,7 @@
 
 #include <variant>
 
+#include "pollux/tcp/cc/bbr.h"
 #include "pollux/tcp/cc/cubic.h"
 #include "pollux/tcp/cc/newreno.h"
 
@@ -13,6 +14,7 @@ class CongestionControl {
   CongestionControl() noexcept = default;
   explicit CongestionControl(NewReno controller) noexcept : controller_(controller) {}
   explicit CongestionControl(Cubic controller) noexcept : controller_(controller) {}
+  explicit CongestionControl(BbrWindow controller) noexcept : controller_(controller) {}
 
   /// Octets that may be outstanding.
   std::uint32_t cwnd() const noexcept {
@@ -49,7 +51,7 @@ class CongestionControl {
   }
 
  private:
-  std::variant<NewReno, Cubic> controller_;
+  std::variant<NewReno, Cubic, BbrWindow> controller_;
 };
 
 }  // namespace pollux
