@@ -293,6 +293,7 @@ Tcp::Output Tcp::send_empty(Tcb& tcb, SeqNum seq) noexcept {
 void Tcp::add_sacks(Tcb& tcb, TcpFields& fields) noexcept {
   TcpOptionValues& options = fields.options;
   const std::size_t room = tcb.is.timestamps ? 3 : 4;
+  const bool duplicate_above = tcb.is.dsack_due && tcb.dsack.right.after(tcb.rcv.nxt);
   if (tcb.is.dsack_due) {
     options.sacks[options.sack_count++] = tcb.dsack;
     tcb.is.dsack_due = false;
@@ -301,6 +302,19 @@ void Tcp::add_sacks(Tcb& tcb, TcpFields& fields) noexcept {
     options.sack_count = static_cast<std::uint8_t>(
         options.sack_count +
         tcb.out_of_order.latest(out_of_order_, std::span(options.sacks).subspan(options.sack_count, room - options.sack_count)));
+  if (!duplicate_above) return;
+  // RFC 2883 4: the block that the duplicate lies in comes second, or the duplicate would be taken for news.
+  auto* const first = options.sacks.data() + 1;
+  auto* const last = options.sacks.data() + options.sack_count;
+  auto* const holder = std::find_if(first, last, [&](const SackBlock& b) {
+    return b.left.before_eq(tcb.dsack.left) && tcb.dsack.right.before_eq(b.right);
+  });
+  if (holder != last) {
+    std::rotate(first, holder, holder + 1);
+  } else {  // there is no room for it
+    std::copy(first, last, first - 1);
+    --options.sack_count;
+  }
 }
 
 Tcp::Output Tcp::send_syn(Tcb& tcb) noexcept {

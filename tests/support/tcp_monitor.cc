@@ -18,6 +18,24 @@ std::string numbers(const char* rule, std::uint32_t got, std::uint32_t limit) {
 
 }  // namespace
 
+void Stretches::add(std::uint32_t seq, std::uint32_t length) {
+  std::int64_t from = distance(seq, base_);
+  std::int64_t to = from + length;
+  auto at = std::lower_bound(stretches_.begin(), stretches_.end(), from, [](const auto& s, std::int64_t f) { return s.second < f; });
+  auto last = at;
+  for (; last != stretches_.end() && last->first <= to; ++last) {
+    from = std::min(from, last->first);
+    to = std::max(to, last->second);
+  }
+  at = stretches_.erase(at, last);
+  stretches_.insert(at, {from, to});
+}
+
+bool Stretches::has(std::uint32_t from, std::uint32_t to) const {
+  const std::int64_t left = distance(from, base_), right = distance(to, base_);
+  return std::any_of(stretches_.begin(), stretches_.end(), [&](const auto& s) { return s.first <= left && right <= s.second; });
+}
+
 void TcpMonitor::received(const Decoded& frame) {
   if (frame.kind != Decoded::Kind::tcp || !frame.problem.empty() || frame.has(RST)) return;
   Flow& flow = flows_[{frame.ids.destination, frame.destination_port, frame.ids.source, frame.source_port}];
@@ -27,6 +45,11 @@ void TcpMonitor::received(const Decoded& frame) {
     if (flow.peer_scale && *flow.peer_scale > 14) flow.peer_scale = 14;  // RFC 7323 2.3
     flow.peer_timestamps = frame.ts_value.has_value();
     // A SYN that comes late says nothing any more.
+    if (flow.came.known() && frame.seq != flow.peer_isn) {
+      flow.uncertain = flow.uncertain || flow.sent_syn;
+      flow.came.forget();
+    }
+    if (!flow.came.known() && !flow.uncertain) flow.came.begin(frame.seq);
     if (!flow.peer_acked || frame.seq != flow.peer_isn) {
       flow.peer_ecn = frame.has(ECE);
       flow.peer_isn = frame.seq;
@@ -35,6 +58,7 @@ void TcpMonitor::received(const Decoded& frame) {
   } else {
     flow.peer_acked = true;
   }
+  if (flow.came.known()) flow.came.add(frame.seq, frame.seq_length());
   if (!frame.has(ACK)) return;
   // Unscaled in a SYN (RFC 7323 2.2). A segment the stack ignores may be counted too: the edge is an upper
   // bound.
@@ -106,6 +130,25 @@ std::string TcpMonitor::check_ack(const Decoded& frame, Flow& flow) {
   return problem;
 }
 
+// Only of segments with SACKs or new acknowledgments of a connection whose SYN was seen.
+std::string TcpMonitor::check_sacks(const Decoded& frame, const Flow& flow) {
+  if (!flow.came.known() || frame.has(SYN)) return "";
+  if (!flow.came.has(flow.peer_isn, frame.ack)) return numbers("acknowledges what has not come", frame.ack, flow.peer_isn);
+  for (std::size_t i = 0; i < frame.sacks.size(); ++i) {
+    const auto& [left, right] = frame.sacks[i];
+    if (!is_after(right, left)) return numbers("RFC 2018 3: an empty SACK block", right, left);
+    if (!flow.came.has(left, right)) return numbers("RFC 2018 4: a SACK block of what has not come", left, right);
+    // RFC 2883 4: the first block may tell of a duplicate: below the acknowledgment, or inside the second block.
+    if (i == 0 && !is_after(right, frame.ack)) continue;
+    if (i == 0 && frame.sacks.size() > 1 && !is_after(frame.sacks[1].first, left) && !is_after(right, frame.sacks[1].second)) continue;
+    if (!is_after(left, frame.ack)) return numbers("RFC 2018 3: a SACK block that is acknowledged", left, frame.ack);
+    for (std::size_t j = i + 1; j < frame.sacks.size(); ++j)
+      if (is_after(frame.sacks[j].second, left) && is_after(right, frame.sacks[j].first))
+        return numbers("RFC 2018 3: SACK blocks that overlap", left, frame.sacks[j].first);
+  }
+  return "";
+}
+
 std::string TcpMonitor::sent(const Decoded& frame, bool lost_some) {
   if (!frame.problem.empty()) return "sent a malformed packet: " + frame.problem;
   if (frame.ip_length > mtu_) return numbers("packet above the MTU", frame.ip_length, mtu_);
@@ -124,6 +167,8 @@ std::string TcpMonitor::sent(const Decoded& frame, bool lost_some) {
       fresh.peer_timestamps = flow.peer_timestamps;
       fresh.peer_ecn = flow.peer_ecn;
       fresh.peer_isn = flow.peer_isn;
+      fresh.came = flow.came;
+      fresh.uncertain = flow.uncertain;
     }
     flow = fresh;
     flow.sent_syn = true;
@@ -141,6 +186,7 @@ std::string TcpMonitor::sent(const Decoded& frame, bool lost_some) {
   if (problem.empty()) problem = check_ecn(frame, flow);
   if (problem.empty()) problem = check_sequence(frame, flow, lost_some);
   if (problem.empty() && frame.has(ACK)) problem = check_ack(frame, flow);
+  if (problem.empty() && frame.has(ACK)) problem = check_sacks(frame, flow);
   return problem;
 }
 

@@ -7,10 +7,29 @@
 #include <map>
 #include <string>
 #include <tuple>
+#include <utility>
+#include <vector>
 
 #include "support/frame.h"
 
 namespace pollux::test {
+
+/// Stretches of a sequence space that have come, in order and apart from each other.
+class Stretches {
+ public:
+  void begin(std::uint32_t seq) {
+    base_ = seq;
+    stretches_.assign(1, {0, 0});
+  }
+  void add(std::uint32_t seq, std::uint32_t length);
+  bool has(std::uint32_t from, std::uint32_t to) const;
+  bool known() const { return !stretches_.empty(); }
+  void forget() { stretches_.clear(); }
+
+ private:
+  std::uint32_t base_ = 0;
+  std::vector<std::pair<std::int64_t, std::int64_t>> stretches_;  // relative to base_
+};
 
 class TcpMonitor {
  public:
@@ -46,6 +65,8 @@ class TcpMonitor {
     bool own_ecn = false;
     bool own_ect_syn = false;    ///< its SYN was ECN-capable: DCTCP, where all packets are (RFC 8257 3.6)
     std::uint32_t own_edge = 0;  ///< the furthest right edge offered to the peer
+    Stretches came;              ///< of the peer's sequence space ...
+    bool uncertain = false;      ///< ... unless SYNs of two connections came
 
     bool scaled() const { return peer_scale && own_scale; }
   };
@@ -54,6 +75,7 @@ class TcpMonitor {
   static std::string check_sequence(const Decoded& frame, Flow& flow, bool lost_some);
   static std::string check_ecn(const Decoded& frame, const Flow& flow);
   static std::string check_ack(const Decoded& frame, Flow& flow);
+  static std::string check_sacks(const Decoded& frame, const Flow& flow);
 
   std::uint16_t mtu_;
   std::map<FlowKey, Flow> flows_;

@@ -49,6 +49,18 @@ TEST(RttEstimator, TimeoutStaysWithinItsLimits) {
   EXPECT_TRUE(slow.has_sample());
 }
 
+TEST(RttEstimator, AVarianceOfNothingIsRoundedUp) {
+  constexpr RttLimits low{Duration::from_s(1), Duration::from_us(1), Duration::from_s(120)};
+  const auto steady = [&](Duration trip) {
+    RttEstimator rtt;
+    for (int i = 0; i < 100; ++i) rtt.sample(trip);
+    EXPECT_LE(rtt.rttvar() * 4, 12_us);
+    return rtt.rto(low);
+  };
+  EXPECT_EQ(steady(96_us), 96_us + 66_us) << "RFC 6298 4: to the clock's granularity";
+  EXPECT_EQ(steady(400_ms), 500_ms) << "or to a quarter of the round trip, which a probe for bandwidth may add";
+}
+
 TEST(RttEstimator, LostSynRaisesTheFirstTimeoutToThreeSeconds) {
   RttEstimator rtt;
   rtt.note_lost_syn();
