@@ -3,6 +3,7 @@
 #pragma once
 
 #include <array>
+#include <bit>
 #include <cstdint>
 
 #include "pollux/base/time.h"
@@ -179,19 +180,22 @@ class Bbr {
 /// say more than CcAck does.
 class BbrWindow {
  public:
-  explicit BbrWindow(Bbr& bbr) noexcept : bbr_(&bbr) {}
-  std::uint32_t cwnd() const noexcept { return bbr_->cwnd(); }
+  explicit BbrWindow(Bbr& bbr) noexcept : bbr_(std::bit_cast<Halves>(&bbr)) {}
+  std::uint32_t cwnd() const noexcept { return bbr().cwnd(); }
   std::uint32_t ssthresh() const noexcept { return 0x7fffffff; }
   void on_ack(const CcAck&) noexcept {}
   void on_congestion(const CcLoss&) noexcept {}
-  void set_cwnd(std::uint32_t octets) noexcept { bbr_->set_cwnd(octets); }
-  void on_timeout(const CcLoss&, bool) noexcept { bbr_->on_timeout(); }
+  void set_cwnd(std::uint32_t octets) noexcept { bbr().set_cwnd(octets); }
+  void on_timeout(const CcLoss&, bool) noexcept { bbr().on_timeout(); }
   void on_idle_restart(std::uint32_t) noexcept {}
-  void undo() noexcept { bbr_->undo(); }
-  void set_mss(std::uint32_t mss) noexcept { bbr_->set_mss(mss); }
+  void undo() noexcept { bbr().undo(); }
+  void set_mss(std::uint32_t mss) noexcept { bbr().set_mss(mss); }
 
  private:
-  Bbr* bbr_;
+  // A pointer would align all controllers to 8, and every connection would be 8 octets larger.
+  using Halves = std::array<std::uint32_t, sizeof(Bbr*) / sizeof(std::uint32_t)>;
+  Bbr& bbr() const noexcept { return *std::bit_cast<Bbr*>(bbr_); }
+  Halves bbr_;
 };
 
 }  // namespace pollux
