@@ -252,6 +252,21 @@ TEST_F(BbrTest, LessBandwidthIsBelievedAfterTwoCycles) {
   EXPECT_NEAR(bbr.bandwidth(), path / 2, 1);
 }
 
+// draft-ietf-ccwg-bbr 5.5.5: a sample that the application limited counts only when it shows more than is known.
+TEST_F(BbrTest, WhatTheApplicationHeldBackIsNoMeasureOfThePath) {
+  to_down();
+  const Round slower{.rate = path / 4, .acked = bdp / 4, .in_flight = bdp / 4};
+  const Round held_back{.rate = path / 2, .acked = bdp / 2, .in_flight = bdp / 2, .app_limited = true};
+  for (int cycle = 0; cycle < 3 && bbr.bandwidth() == path; ++cycle) {
+    until(BbrState::probe_bw_cruise, slower);
+    if (bbr.bandwidth() == path) rounds(3, held_back);
+    until(BbrState::probe_bw_up, slower);
+    until(BbrState::probe_bw_down, slower);
+    rounds(2, slower);
+  }
+  EXPECT_NEAR(bbr.bandwidth(), path / 4, 1) << "what it believes first when the path's best has aged";
+}
+
 TEST_F(BbrTest, LossesBeyondTwoPerCentEndAProbeAndBoundWhatIsInFlight) {
   to_down();
   until(BbrState::probe_bw_up);
