@@ -1,9 +1,11 @@
 """What operators see: DPDK's telemetry socket, by DPDK's own client."""
 import json
 import os
+import pathlib
 import re
 import socket
 import subprocess
+import tempfile
 import time
 
 import harness
@@ -59,6 +61,26 @@ class Telemetry(harness.ServerTest):
         passive = int(re.search(r'^pollux_tcp_passive_opens_total\{core="0"\} (\d+)$', text, re.M).group(1))
         self.assertEqual(passive, self.server.counters()["TcpPassiveOpens"])
         self.assertIn("404", command("curl", "-sS", "-i", "http://127.0.0.1:9464/").stdout)
+
+    def test_a_prometheus_server_scrapes_it(self):
+        with tempfile.TemporaryDirectory(prefix="pollux-prometheus-") as folder:
+            config = pathlib.Path(folder) / "prometheus.yml"
+            config.write_text("scrape_configs: [{job_name: pollux, scrape_interval: 1s, static_configs: [{targets: ['127.0.0.1:9464']}]}]")
+            with open(f"{folder}/log", "w") as log:
+                server = subprocess.Popen(["prometheus", f"--config.file={config}", f"--storage.tsdb.path={folder}/data",
+                                           "--web.listen-address=127.0.0.1:9465"], stdin=subprocess.DEVNULL, stdout=log, stderr=log)
+            try:
+                def stored(query):
+                    done = command("curl", "-sSf", "--get", "--data-urlencode", f"query={query}", "http://127.0.0.1:9465/api/v1/query",
+                                   check=False)
+                    results = json.loads(done.stdout)["data"]["result"] if done.returncode == 0 else []
+                    return [float(result["value"][1]) for result in results]
+                harness.wait_until(lambda: stored("up") == [1], 30, lambda: pathlib.Path(folder, "log").read_text()[-3000:])
+                self.assertGreater(stored('pollux_port_receive_packets_total{port="net_tap0"}')[0], 0)
+                self.assertEqual(stored('count(count by (core) (pollux_loop_turns_total))'), [1])
+            finally:
+                server.terminate()
+                server.wait(30)
 
     def test_lists_its_commands_with_help(self):
         commands, text = ask("/", "/help,/pollux/connections")
