@@ -9,6 +9,7 @@
 #include <nlohmann/json.hpp>
 
 #include "common.h"
+#include "lwip_echo.h"
 #include "ring_pair.h"
 
 namespace pollux::bench {
@@ -21,6 +22,7 @@ struct Options {
   std::uint32_t size = 64;
   std::uint32_t repetitions = 7;
   std::uint32_t round_trips = 50'000;
+  bool lwip = false;
   std::string json_path;
 };
 
@@ -122,32 +124,44 @@ class Bench {
   }
   double overhead() const { return overhead_; }
 
-  std::vector<Sample> measure(std::uint32_t connections) {
-    const TimePoint now = clock_.now();
-    StackOptions stack;
-    stack.tcp.connections_max = connections + 16;
-    Host client_host(pair_.client(), stack, now);
-    Host server_host(pair_.server(), stack, now);
-    Client client(connections, options_.size);
+  std::vector<Sample> measure(std::uint32_t connections, std::uint32_t repetitions) {
+    Host server_host(pair_.server(), stack_options(connections), clock_.now());
     Server server;
     auto listener = server_host.stack().tcp().listen({.port = echo_port}, server);
     POLLUX_CHECK(listener.has_value(), "%s", listener.error().text.c_str());
+    return measure_server(server_host, connections, repetitions);
+  }
+  /// The same client, lwIP as the server.
+  std::vector<Sample> measure_lwip(std::uint32_t connections, std::uint32_t repetitions) {
+    return measure_server(LwipEcho::on(pair_.server(), echo_port), connections, repetitions);
+  }
+  /// Cycles of a turn in which nothing came in, after the last measurement: what polling costs.
+  double empty_turn() const { return empty_turn_; }
 
+ private:
+  static StackOptions stack_options(std::uint32_t connections) {
+    StackOptions options;
+    options.tcp.connections_max = connections + 16;
+    return options;
+  }
+
+  // `Peer`: what serves, Host or LwipEcho.
+  template <typename Peer>
+  std::vector<Sample> measure_server(Peer& server_host, std::uint32_t connections, std::uint32_t repetitions) {
+    Host client_host(pair_.client(), stack_options(connections), clock_.now());
+    Client client(connections, options_.size);
     open(client_host, server_host, client, connections);
     for (std::uint32_t i = 0; i < connections; ++i) client.send(i);
     echo(client_host, server_host, client, std::max(options_.round_trips / 4, 4 * connections));  // warms up
     std::vector<Sample> samples;
-    for (std::uint32_t i = 0; i < options_.repetitions; ++i)
+    for (std::uint32_t i = 0; i < repetitions; ++i)
       samples.push_back(echo_undisturbed(client_host, server_host, client, connections));
     empty_turn_ = measure_empty_turn(server_host);
     close(client_host, server_host, client, connections);
     return samples;
   }
-  /// Cycles of a turn in which nothing came in, after the last measure(): what polling costs.
-  double empty_turn() const { return empty_turn_; }
-
- private:
-  void open(Host& client_host, Host& server_host, Client& client, std::uint32_t connections) {
+  template <typename Peer>
+  void open(Host& client_host, Peer& server_host, Client& client, std::uint32_t connections) {
     constexpr std::uint32_t at_once = 256;
     const TimePoint give_up = clock_.now() + 60_s;
     for (std::uint32_t next = 0; client.connected < connections;) {
@@ -159,7 +173,8 @@ class Bench {
     }
   }
 
-  Sample echo(Host& client_host, Host& server_host, Client& client, std::uint64_t round_trips) {
+  template <typename Peer>
+  Sample echo(Host& client_host, Peer& server_host, Client& client, std::uint64_t round_trips) {
     const std::uint64_t first = client.round_trips;
     std::uint64_t cycles = 0;
     Sample sample;
@@ -181,7 +196,8 @@ class Bench {
 
   // A repetition, in pieces of a few milliseconds: a piece during which the kernel gave our core to someone
   // else says nothing about us and is run again, within limits.
-  Sample echo_undisturbed(Host& client_host, Host& server_host, Client& client, std::uint32_t connections) {
+  template <typename Peer>
+  Sample echo_undisturbed(Host& client_host, Peer& server_host, Client& client, std::uint32_t connections) {
     const std::uint64_t piece = std::max(1000u, connections);
     const std::uint64_t discarded_max = 4 * options_.round_trips / piece + 4;
     Sample sum;
@@ -197,7 +213,8 @@ class Bench {
     return sum;
   }
 
-  double measure_empty_turn(Host& server_host) {
+  template <typename Peer>
+  double measure_empty_turn(Peer& server_host) {
     std::vector<double> turns;
     for (int i = 0; i < 10'001; ++i) {
       const TimePoint now = clock_.now();
@@ -208,7 +225,8 @@ class Bench {
     return median(turns);
   }
 
-  void close(Host& client_host, Host& server_host, Client& client, std::uint32_t connections) {
+  template <typename Peer>
+  void close(Host& client_host, Peer& server_host, Client& client, std::uint32_t connections) {
     client.is_running = false;
     const TimePoint give_up = clock_.now() + 60_s;
     while (client.in_flight != 0) {
@@ -217,7 +235,7 @@ class Bench {
       POLLUX_CHECK(clock_.now() < give_up, "%u messages did not come back", client.in_flight);
     }
     client.close_all();
-    while (client.closed < connections || server_host.stack().connection_count() != 0) {
+    while (client.closed < connections || server_host.connection_count() != 0) {
       client_host.run_dry(clock_);
       server_host.run_dry(clock_);
       POLLUX_CHECK(clock_.now() < give_up, "only %u of %u connections closed", client.closed, connections);
@@ -231,6 +249,35 @@ class Bench {
   double empty_turn_ = 0;
 };
 
+// The measurements of one server with one number of connections.
+struct Runs {
+  Sample sum;
+  std::vector<double> cycles;
+  std::vector<double> empty_turns;
+
+  void add(const Bench& bench, const std::vector<Sample>& samples) {
+    for (const Sample& sample : samples) {
+      sum += sample;
+      cycles.push_back(sample.per_round_trip());
+    }
+    empty_turns.push_back(bench.empty_turn());
+  }
+  nlohmann::json report(std::uint32_t connections, const char* server) const {
+    std::string all;
+    for (const double c : cycles) all += (all.empty() ? "" : " ") + std::to_string(std::lround(c));
+    const auto [low, high] = std::minmax_element(cycles.begin(), cycles.end());
+    std::printf("%11u %6s %14.0f %8.0f %8.0f %10.1f %12.0f   %s\n", connections, server, median(cycles), *low, *high,
+                sum.packets_per_turn(), median(empty_turns), all.c_str());
+    std::fflush(stdout);
+    return {{"connections", connections},
+            {"cycles_per_round_trip", median(cycles)},
+            {"runs", cycles},
+            {"packets_per_turn", sum.packets_per_turn()},
+            {"empty_turn_cycles", median(empty_turns)},
+            {"discarded_pieces", sum.discarded}};
+  }
+};
+
 int run(const Options& options, const char* program) {
   const unsigned core = start_eal(program, 1024);
   RingPair pair;
@@ -241,29 +288,23 @@ int run(const Options& options, const char* program) {
       "TCP echo of %u octets over net_ring, server side; core %u, TSC %.0f MHz, timing overhead %.0f "
       "cycles\n",
       options.size, core, static_cast<double>(rte_get_tsc_hz()) / 1e6, bench.overhead());
-  std::printf("%11s %14s %8s %8s %10s %12s   %s\n", "connections", "cycles/round", "min", "max", "pkts/turn",
-              "empty turn", "all runs");
-  std::fflush(stdout);
+  std::printf("%11s %6s %14s %8s %8s %10s %12s   %s\n", "connections", "server", "cycles/round", "min", "max", "pkts/turn", "empty turn",
+              "all runs");
   nlohmann::json rows = nlohmann::json::array();
   for (const std::uint32_t connections : options.connections) {
-    Sample sum;
-    std::vector<double> cycles;
-    std::string all;
-    for (const Sample& sample : bench.measure(connections)) {
-      sum += sample;
-      cycles.push_back(sample.per_round_trip());
-      all += (all.empty() ? "" : " ") + std::to_string(std::lround(cycles.back()));
+    Runs ours, lwip;
+    if (!options.lwip) ours.add(bench, bench.measure(connections, options.repetitions));
+    for (std::uint32_t i = 0; options.lwip && i < options.repetitions; ++i) {  // in turns
+      ours.add(bench, bench.measure(connections, 1));
+      lwip.add(bench, bench.measure_lwip(connections, 1));
     }
-    const auto [low, high] = std::minmax_element(cycles.begin(), cycles.end());
-    std::printf("%11u %14.0f %8.0f %8.0f %10.1f %12.0f   %s\n", connections, median(cycles), *low, *high,
-                sum.packets_per_turn(), bench.empty_turn(), all.c_str());
-    std::fflush(stdout);
-    rows.push_back({{"connections", connections},
-                    {"cycles_per_round_trip", median(cycles)},
-                    {"runs", cycles},
-                    {"packets_per_turn", sum.packets_per_turn()},
-                    {"empty_turn_cycles", bench.empty_turn()},
-                    {"discarded_pieces", sum.discarded}});
+    nlohmann::json row = ours.report(connections, "pollux");
+    if (options.lwip) {
+      row["lwip"] = lwip.report(connections, "lwip");
+      row["lwip_over_pollux"] = median(lwip.cycles) / median(ours.cycles);
+      std::printf("%11u lwIP takes %.2f times the cycles\n", connections, row["lwip_over_pollux"].get<double>());
+    }
+    rows.push_back(std::move(row));
     for (PacketPool& pool : pools)
       POLLUX_CHECK(pool.in_use() + pool.clones_in_use() == 0, "leak: %u mbufs, %u clones", pool.in_use(),
                    pool.clones_in_use());
@@ -298,6 +339,7 @@ int main(int argc, char** argv) {
   app.add_option("--round-trips", options.round_trips, "round trips in one measurement, at least")
       ->check(CLI::Range(1, 100'000'000))
       ->capture_default_str();
+  app.add_flag("--lwip", options.lwip, "measure lwIP as the server too, the two in turns");
   app.add_option("--json", options.json_path, "write the results here too");
   CLI11_PARSE(app, argc, argv);
   return pollux::bench::run(options, argv[0]);

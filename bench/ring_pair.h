@@ -64,6 +64,7 @@ class Host {
   Host(const RingEnd& end, const StackOptions& options, TimePoint now, const TxOffloads& offloads = {});
 
   Stack& stack() { return *stack_; }
+  std::uint32_t connection_count() const { return stack_->connection_count(); }
   bool has_input() const { return rte_ring_count(end_.rx) != 0; }
   /// Returns how many packets came in.
   std::uint16_t turn(TimePoint now) noexcept;
