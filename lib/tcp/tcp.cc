@@ -355,11 +355,11 @@ void Tcp::established(Tcb& tcb) noexcept {
   leave_half_open(tcb);
   tcb.round = {tcb.rcv.nxt.value(), now_ms()};
   enter(tcb, TcpState::established);
-  const bool lost_syn = tcb.retries != 0;
-  if (lost_syn) tcb.rtt.note_lost_syn();
+  if (tcb.retries != 0) tcb.rtt.note_lost_syn();
+  // RFC 5681 3.1: after a SYN or SYN-ACK was lost the initial window MUST be one segment. RFC 6928 2: one that was sent twice
+  // may only have been late, or its answer lost; with an RTO of a second that is no sign of congestion yet.
+  const std::uint32_t window = tcb.retries > 1 ? tcb.mss : initial_window(tcb);
   tcb.retries = tcb.backoff = 0;
-  // RFC 5681 3.1: after a SYN or SYN-ACK was lost the initial window MUST be one segment.
-  const std::uint32_t window = lost_syn ? tcb.mss : initial_window(tcb);
   // RFC 6298 5.7: after a lost SYN the first data segments start from an RTO of 3 s unless a sample came.
   switch (tcb.options->congestion) {
     case TcpCongestion::dctcp:

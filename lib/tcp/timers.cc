@@ -47,11 +47,14 @@ void Tcp::watch_flight(Tcb& tcb) noexcept {
 // A tail loss probe comes before the timeout when an undisturbed flight's last ACKs stay away.
 bool Tcp::wants_tail_probe(const Tcb& tcb) noexcept {
   return tcb.is.sack && tcb.synchronized() && tcb.loss.mode == RecoveryMode::open && !tcb.loss.probe_sent &&
-         tcb.board.sacked() == 0 && tcb.backoff == 0 && tcb.rtt.has_sample() && tcb.snd.wnd != 0;
+         tcb.board.sacked() == 0 && tcb.backoff == 0 && tcb.snd.wnd != 0;
 }
 
-// Two round trips; not sooner than a host that was busy elsewhere for a moment: 10 ms with the usual minimum RTO.
-Duration Tcp::answer_max(const Tcb& tcb) const noexcept { return std::max(tcb.rtt.srtt() * 2, answer_min()); }
+// Two round trips; not sooner than a host that was busy elsewhere for a moment: 10 ms with the usual minimum RTO. A second
+// where no round trip is known, after a handshake that had to repeat itself (RFC 8985 7.2).
+Duration Tcp::answer_max(const Tcb& tcb) const noexcept {
+  return tcb.rtt.has_sample() ? std::max(tcb.rtt.srtt() * 2, answer_min()) : Duration::from_s(1);
+}
 
 // RFC 8985 7.2
 TimePoint Tcp::tail_probe_time(const Tcb& tcb) const noexcept {
