@@ -164,10 +164,15 @@ def echo(connections, octets, address=STACK):
         sender = threading.Thread(target=s.sendall, args=(text,))
         sender.start()
         got = bytearray()
-        while len(got) < len(text) and (piece := s.recv(1 << 18)):
-            got += piece
-        sender.join()
-        s.close()
+        try:
+            while len(got) < len(text) and (piece := s.recv(1 << 18)):
+                got += piece
+            sender.join()
+        except OSError as error:
+            bad.append(f"{len(got)}, then {error}")
+            return
+        finally:
+            s.close()
         if bytes(got) != text:
             bad.append(len(got))
     bad = []
@@ -371,7 +376,9 @@ def test_jumbo_frames():
 def main():
     global server
     load_modules()
-    server = Server(set_up_cards())
+    address = set_up_cards()
+    print("      the cards are there; l4echo starts")
+    server = Server(address)
     print("\n".join("      " + line for line in LOG.read_text().splitlines()))
     tests = [(n, f) for n, f in globals().items() if n.startswith("test_") and ONLY in n]
     passed = failed = 0

@@ -5,6 +5,7 @@ $b mount -t proc proc /proc
 $b mount -t sysfs sys /sys
 $b mount -t devtmpfs dev /dev
 load() { while read -r module; do $b insmod "/modules/$module" || echo "cannot load $module"; done <"/modules/$1"; }
+echo 'the machine is up'
 load boot
 $b mount -t 9p -o ro,trans=virtio,version=9p2000.L,msize=512000,cache=loose root /host || $b poweroff -f
 $b mount -t tmpfs tmpfs /tmp
