@@ -87,10 +87,10 @@ class CoreLoop {
 
   /// One turn at `now`. True when a packet came or went.
   bool turn(TimePoint now) noexcept {
-    const std::uint64_t took_ns = counters_.end_turn(now);
-    if (took_ns > long_turn_ns_) [[unlikely]] note_long_turn(now, took_ns);
-    const bool busy = ++counters_.turns >= next_timed_turn_ ? timed_stages(now) : stages(now, NoWatch());
-    counters_.turn_was_busy = busy;
+    const auto took_ns = static_cast<std::uint64_t>((now - turn_began_).ns());
+    turn_began_ = now;
+    if (took_ns >= account_from_ns_) [[unlikely]] account(now, took_ns);
+    const bool busy = --turns_to_timed_ == 0 ? timed_stages(now) : stages(now, NoWatch());
     if (busy) {
       empty_turns_ = 0;
       next_sleep_ = sleep_first;
@@ -143,10 +143,16 @@ class CoreLoop {
     return false;
   }
 
-  const LoopCounters& counters() const noexcept { return counters_; }
+  LoopCounters counters() const noexcept {
+    LoopCounters counters = counters_;
+    counters.turns = turns();
+    counters.time_squeeze += stack_.timers_behind();
+    return counters;
+  }
   /// Busy turns that take longer are counted and recorded; 0: none.
   void set_long_turn(Duration limit) noexcept {
     long_turn_ns_ = limit <= Duration{} ? ~std::uint64_t{0} : static_cast<std::uint64_t>(limit.ns());
+    account_from_ns_ = 0;  // until the next turn's account, which knows the new limit
   }
   /// Another way to wait, from now on.
   void set_idle(const IdleOptions& idle) noexcept {
@@ -164,18 +170,44 @@ class CoreLoop {
     Tick call;
   };
 
-  /// Apart, so that the other 63 turns have the stages in line.
+  /// Of those that have begun.
+  std::uint64_t turns() const noexcept { return timed_turn_ - turns_to_timed_; }
+  void time_turn(std::uint64_t number) noexcept {
+    turns_to_timed_ = number - turns();
+    timed_turn_ = number;
+  }
+  /// Apart, so that the other turns have the stages in line.
   [[gnu::noinline, gnu::cold]] bool timed_stages(TimePoint now) noexcept {
-    constexpr std::uint64_t every = LoopCounters::stage_sample_every;
-    next_timed_turn_ = counters_.turns < timed_until_turn_ ? 0 : (counters_.turns / every + 1) * every;
-    return stages(now, StageWatch());
+    const std::uint64_t turn = timed_turn_;
+    const bool sampled = turn >= sampled_turn_;
+    if (sampled) {
+      sampled_turn_ = turn + LoopCounters::sample_every;
+      // What the stages' time stamps cost is not to be in the account: it is the next turn's.
+      sample_ = Sample::next_turn;
+      account_from_ns_ = 0;
+    }
+    time_turn(turn < timed_until_turn_ ? turn + 1 : sampled_turn_);
+    return stages(now, StageWatch(turn, sampled));
+  }
+  /// The turn that ends at `now` is a long one or a sample, or the one before a sample. Before the first turn there is none.
+  [[gnu::noinline, gnu::cold]] void account(TimePoint now, std::uint64_t took_ns) noexcept {
+    const bool sampled = sample_ == Sample::this_turn;
+    sample_ = sample_ == Sample::next_turn ? Sample::this_turn : Sample::none;
+    account_from_ns_ = sample_ == Sample::none ? std::min(LoopCounters::short_turn_ns, long_turn_ns_) : 0;
+    if (turns() == 0) return;
+    const bool busy = empty_turns_ == 0;
+    if (took_ns >= LoopCounters::short_turn_ns)
+      counters_.account(took_ns, 1, busy);
+    else if (sampled)
+      counters_.account(took_ns, LoopCounters::sample_every, busy);
+    if (busy && took_ns > long_turn_ns_) note_long_turn(now, took_ns);
   }
   /// Long turns come in series: the next ones are timed, so that they can say what they were spent on.
-  [[gnu::noinline, gnu::cold]] void note_long_turn(TimePoint now, std::uint64_t took_ns) noexcept {
-    const std::uint8_t cause = counters_.cause_of_long_turn();
+  void note_long_turn(TimePoint now, std::uint64_t took_ns) noexcept {
+    const std::uint8_t cause = counters_.cause_of_long_turn(turns());
     ++counters_.long_turns[cause];
-    next_timed_turn_ = 0;
-    timed_until_turn_ = counters_.turns + timed_turns_after_long;
+    time_turn(turns() + 1);
+    timed_until_turn_ = turns() + timed_turns_after_long;
     stack_.flight().record({.at = now,
                             .connection = {},
                             .detail = static_cast<std::uint32_t>(std::min<std::uint64_t>(took_ns / 1000, 0xffffffff)),
@@ -198,7 +230,6 @@ class CoreLoop {
     watch.lap(LoopStage::flush);
     busy |= transmit();
     watch.lap(LoopStage::tx);
-    if (more_waits_ || stack_.timers_behind()) [[unlikely]] ++counters_.time_squeeze;
     watch.finish(counters_, busy);
     return busy;
   }
@@ -213,6 +244,7 @@ class CoreLoop {
       if (n == 0) continue;
       any = true;
       if (n == burst_max) {
+        if (!more_waits_) ++counters_.time_squeeze;
         more_waits_ = true;
         ++counters_.rx_full;
       }
@@ -269,11 +301,16 @@ class CoreLoop {
   IdleOptions idle_;
   InputTap* tap_ = nullptr;
   std::uint64_t long_turn_ns_ = ~std::uint64_t{0};
-  std::uint64_t next_timed_turn_ = LoopCounters::stage_sample_every;  ///< 0: all until timed_until_turn_
+  TimePoint turn_began_;
+  std::uint64_t account_from_ns_ = 0;  ///< turns that took so long, or longer, pass through account()
+  std::uint64_t timed_turn_ = LoopCounters::sample_every;  ///< the next whose stages are timed, by number
+  std::uint64_t turns_to_timed_ = timed_turn_;             ///< one subtraction counts a turn and finds the one to time
+  std::uint64_t sampled_turn_ = LoopCounters::sample_every;
   std::uint64_t timed_until_turn_ = 0;
   std::uint64_t empty_turns_ = 0;
   Duration next_sleep_ = sleep_first;
   std::uint32_t turns_without_timers_ = 0;
+  enum class Sample : std::uint8_t { none, next_turn, this_turn } sample_ = Sample::none;
   bool more_waits_ = false;  // a port gave a full burst in this turn
   LoopCounters counters_;
   std::vector<TickEntry> ticks_;

@@ -27,16 +27,17 @@ inline constexpr std::array<const char*, long_turn_causes> long_turn_names = {"r
                                                                               "tx", "between", "untimed"};
 
 /// How long turns took: log-linear buckets as HDR histograms have them, each at most a quarter of its values
-/// wide, so that recording is a few instructions without a branch.
+/// wide.
 class TurnHistogram {
  public:
   static constexpr unsigned linear_bits = 2;
   static constexpr unsigned value_bits = 64;
   static constexpr std::size_t buckets = (value_bits - linear_bits + 1) << linear_bits;
 
-  void record(std::uint64_t ns) noexcept {
-    ++counts_[bucket_of(ns)];
-    if (ns > max_ns_) [[unlikely]] max_ns_ = ns;
+  /// A turn that stands for `weight`.
+  void record(std::uint64_t ns, std::uint64_t weight = 1) noexcept {
+    counts_[bucket_of(ns)] += weight;
+    if (ns > max_ns_) max_ns_ = ns;
   }
   TurnHistogram& operator+=(const TurnHistogram& other) noexcept {
     for (std::size_t i = 0; i < buckets; ++i) counts_[i] += other.counts_[i];
@@ -81,22 +82,25 @@ class TurnHistogram {
   std::uint64_t max_ns_ = 0;
 };
 
-/// Plain numbers of the owning core; copied into snapshots.
+/// Plain numbers of the owning core; copied into snapshots. A turn of some hundred nanoseconds would pay dearly for an
+/// account of its own, and one that serves many packets would not notice. So turns of `short_turn_ns` or longer are all in
+/// the times and the histogram, and one in `sample_every` of the shorter ones is, standing for that many.
 struct LoopCounters {
-  /// One turn in so many has its stages timed: a time stamp between stages costs as much as an empty turn.
-  static constexpr std::uint64_t stage_sample_every = 64;
+  /// Not a divisor of any pattern that a load may have: every second turn busy, say.
+  static constexpr std::uint64_t sample_every = 509;
+  static constexpr std::uint64_t short_turn_ns = 4096;
 
   std::uint64_t turns = 0;
   std::uint64_t idle_turns = 0;  ///< turns that neither received nor sent
   std::uint64_t sleeps = 0;
   std::uint64_t rx_full = 0;        ///< bursts as large as allowed: more may have waited
-  std::uint64_t time_squeeze = 0;   ///< turns that ended with packets or timers left, their budget being used up
+  std::uint64_t time_squeeze = 0;   ///< budgets of packets or of timers that were used up
   std::uint64_t tx_refused = 0;     ///< turns in which a port did not take all packets
-  std::uint64_t busy_ns = 0;        ///< time in turns that received or sent, application callbacks included
-  std::uint64_t idle_ns = 0;        ///< time in other turns, pauses and sleeps included
+  std::uint64_t busy_ns = 0;        ///< time in turns that received or sent, application callbacks included; see above
+  std::uint64_t idle_ns = 0;        ///< time in other turns, pauses and sleeps included; see above
   std::uint64_t sampled_turns = 0;  ///< busy turns whose stages were timed
   std::array<std::uint64_t, loop_stages> sampled_cycles{};  ///< of those, by stage (time stamp counter)
-  TurnHistogram busy_turns;                                 ///< how long busy turns took
+  TurnHistogram busy_turns;                                 ///< how long busy turns took; see above
   std::array<std::uint64_t, long_turn_causes> long_turns{};  ///< busy turns beyond the threshold, by what took longest
 
   /// The latest turn whose stages were timed.
@@ -106,22 +110,15 @@ struct LoopCounters {
     std::uint64_t end = 0;  ///< time stamp counter
   } timed;
 
-  /// Accounts for the turn that ends at `now`; before the first turn there is none. How long it took when it was busy.
-  std::uint64_t end_turn(TimePoint now) noexcept {
-    const auto ns = static_cast<std::uint64_t>((now - turn_began).ns());
-    turn_began = now;
-    if (turn_was_busy) {
-      busy_ns += ns;
-      busy_turns.record(ns);
-      return ns;
-    }
-    if (turns != 0) idle_ns += ns;
-    return 0;
+  /// A turn of `ns` is over that stands for `weight`.
+  void account(std::uint64_t ns, std::uint64_t weight, bool busy) noexcept {
+    (busy ? busy_ns : idle_ns) += ns * weight;
+    if (busy) busy_turns.record(ns, weight);
   }
 
-  /// What took longest in the turn that ends now, before the next one is counted.
-  std::uint8_t cause_of_long_turn() const noexcept {
-    if (timed.turn != turns) return long_turn_untimed;
+  /// What took longest in turn number `turn`, which ends now.
+  std::uint8_t cause_of_long_turn(std::uint64_t turn) const noexcept {
+    if (timed.turn != turn) return long_turn_untimed;
     const auto longest = std::max_element(timed.cycles.begin(), timed.cycles.end());
     return rte_rdtsc() - timed.end > *longest ? long_turn_between
                                               : static_cast<std::uint8_t>(longest - timed.cycles.begin());
@@ -135,15 +132,13 @@ struct LoopCounters {
                     : static_cast<double>(sampled_cycles[static_cast<std::size_t>(stage)]) /
                           static_cast<double>(sum);
   }
-
-  TimePoint turn_began;
-  bool turn_was_busy = false;
 };
 
 /// Times the stages of one turn.
 class StageWatch {
  public:
-  StageWatch() noexcept : last_(rte_rdtsc()) {}
+  /// `turn`: its number. `sampled`: it was due for the sums, whatever became of the last ones.
+  StageWatch(std::uint64_t turn, bool sampled) noexcept : last_(rte_rdtsc()), turn_(turn), sampled_(sampled) {}
   /// The time since the last call, or the beginning, belongs to `stage`.
   void lap(LoopStage stage) noexcept {
     const std::uint64_t tsc = rte_rdtsc();
@@ -151,14 +146,16 @@ class StageWatch {
     last_ = tsc;
   }
   void finish(LoopCounters& counters, bool busy) noexcept {
-    counters.timed = {counters.turns, cycles_, last_};
-    if (!busy || counters.turns % LoopCounters::stage_sample_every != 0) return;
+    counters.timed = {turn_, cycles_, last_};
+    if (!busy || !sampled_) return;
     ++counters.sampled_turns;
     for (std::size_t i = 0; i < loop_stages; ++i) counters.sampled_cycles[i] += cycles_[i];
   }
 
  private:
   std::uint64_t last_;
+  std::uint64_t turn_;
+  bool sampled_;
   std::array<std::uint64_t, loop_stages> cycles_{};
 };
 

@@ -7,9 +7,8 @@
 namespace pollux {
 
 Result<IpPlan> plan_ip(const IpSettings& settings, PacketPool pool) {
-  Counters counters;
   Rng rng(1);
-  Ip trial(settings.options, pool, counters, rng);
+  Ip trial(settings.options, pool, rng);
   const TimePoint now;
   for (InterfaceConfig interface : settings.interfaces) {
     interface.primary = false;  // it says nothing on the wire

@@ -20,21 +20,20 @@ Ip::Interface::Interface(const InterfaceConfig& c, InterfaceId interface_id, Int
       own_tx(port == nullptr ? std::make_unique<TxBatch>() : nullptr),
       tx(port == nullptr ? *own_tx : port->tx) {}
 
-Ip::Ip(const IpOptions& options, PacketPool pool, Counters& counters, Rng& rng)
+Ip::Ip(const IpOptions& options, PacketPool pool, Rng& rng)
     : options_(options),
       pool_(pool),
-      counters_(counters),
       rng_(rng),
       // Bursts of a twentieth of a second: a scan of closed ports gets its answers, a flood gets the average.
       icmp_errors_(options.icmp_errors_per_second, options.icmp_errors_per_second / 20),
       neighbors_(options.neighbors_max, options.neighbor_queue_max, static_cast<std::uint32_t>(rng.next()),
-                 counters, route_generation_),
+                 counters_, route_generation_),
       // Incomplete datagrams never hold more than a quarter of the pool.
       reassembler_({.datagrams_max = options.reassembly_datagrams_max,
                     .fragments_max = std::clamp(pool.size() / 4, 1u, options.reassembly_fragments_max),
                     .source_max = options.reassembly_source_max,
                     .timeout = options.reassembly_timeout},
-                   static_cast<std::uint32_t>(rng.next()), counters),
+                   static_cast<std::uint32_t>(rng.next()), counters_),
       identification_seed_(rng.next()),
       paths_(identification_seed_) {
   for (std::uint32_t& next : identifications_) next = static_cast<std::uint32_t>(rng.next());

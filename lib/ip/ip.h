@@ -101,8 +101,12 @@ struct RouteCache {
 /// Not thread-safe: one core's. Everything noexcept after set-up.
 class Ip {
  public:
-  Ip(const IpOptions& options, PacketPool pool, Counters& counters, Rng& rng);
+  Ip(const IpOptions& options, PacketPool pool, Rng& rng);
   ~Ip();
+
+  /// What this layer counts, and those that share its counters; Tcp has its own.
+  Counters& counters() noexcept { return counters_; }
+  const Counters& counters() const noexcept { return counters_; }
 
   // --- Set-up ---------------------------------------------------------------------------------------------
   /// Adds a port, or a VLAN of one, with its connected routes and announces its IPv4 addresses by gratuitous ARP (RFC 5227 2.3).
@@ -495,7 +499,7 @@ class Ip {
 
   IpOptions options_;
   PacketPool pool_;
-  Counters& counters_;
+  Counters counters_;
   Rng& rng_;
   TimePoint now_;
   std::array<std::unique_ptr<Interface>, interfaces_max> interfaces_;

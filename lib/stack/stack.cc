@@ -28,10 +28,16 @@ Stack::Stack(const StackOptions& options, PacketPool pool, TimePoint now)
       pool_(pool),
       rng_(options.seed),
       flight_(options.flight_records),
-      ip_(options.ip, pool, counters_, rng_),
-      udp_(options.udp, ip_, pool, counters_, rng_, options.udp_ports),
-      raw_(ip_, pool, counters_),
-      tcp_(options.tcp, options.secrets, ip_, pool, counters_, rng_, flight_, now, options.local_ports) {}
+      ip_(options.ip, pool, rng_),
+      udp_(options.udp, ip_, pool, ip_.counters(), rng_, options.udp_ports),
+      raw_(ip_, pool, ip_.counters()),
+      tcp_(options.tcp, options.secrets, ip_, pool, rng_, flight_, now, options.local_ports) {}
+
+Counters Stack::counters() const noexcept {
+  Counters sum = ip_.counters();
+  sum += tcp_.counters();
+  return sum;
+}
 
 Stack::~Stack() {
   parts_.clear();
@@ -48,7 +54,7 @@ Stack::~Stack() {
       break;
     case IpProtocol::icmp:
     case IpProtocol::icmpv6:
-      if (const DropReason reason = icmp_error(packet, now); reason != DropReason::none) counters_.drop(reason);
+      if (const DropReason reason = icmp_error(packet, now); reason != DropReason::none) ip_.counters().drop(reason);
       break;
     default:
       raw_.input(std::move(packet), now);
@@ -61,17 +67,15 @@ void Stack::input(InterfaceId interface, std::span<rte_mbuf* const> burst, TimeP
   if (ip_.has_exceptions()) [[unlikely]]
     return input_beside_kernel(interface, burst, now);
   constexpr std::size_t prefetch_ahead = 3;
-  std::uint64_t octets = 0;
   for (std::size_t i = 0; i < burst.size(); ++i) {
     if (i + prefetch_ahead < burst.size())
       __builtin_prefetch(rte_pktmbuf_mtod(burst[i + prefetch_ahead], const void*));
-    octets += rte_pktmbuf_pkt_len(burst[i]);
+    ip_.counters().add(Counter::rx_packets);
+    ip_.counters().add(Counter::rx_bytes, rte_pktmbuf_pkt_len(burst[i]));
     RxPacket packet;
     if (!ip_.input(interface, Packet(burst[i]), now, packet)) continue;
     dispatch(packet, now);
   }
-  counters_.add(Counter::rx_packets, burst.size());
-  counters_.add(Counter::rx_bytes, octets);
   tcp_.process_burst();
   udp_.deliver();
 }
@@ -84,8 +88,8 @@ void Stack::input_beside_kernel(InterfaceId interface, std::span<rte_mbuf* const
       ip_.send_from_kernel(interface, std::move(frame), now);
       continue;
     }
-    counters_.add(Counter::rx_packets);
-    counters_.add(Counter::rx_bytes, frame.size());
+    ip_.counters().add(Counter::rx_packets);
+    ip_.counters().add(Counter::rx_bytes, frame.size());
     ip_.copy_to_kernel(interface, frame);
     RxPacket packet;
     if (ip_.input(interface, std::move(frame), now, packet) && !is_kernels(packet, now)) dispatch(packet, now);
@@ -105,7 +109,7 @@ bool Stack::is_kernels(RxPacket& packet, TimePoint now) noexcept {
     case IpProtocol::icmpv6: {
       const DropReason reason = icmp_error(packet, now);
       if (reason == DropReason::none || (reason == DropReason::icmp_no_match && ip_.give_to_kernel(packet))) return true;
-      counters_.drop(reason);
+      ip_.counters().drop(reason);
       return true;
     }
     default:

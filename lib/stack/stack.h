@@ -105,10 +105,11 @@ class Stack {
   /// True while a device may hold octets of the application's memory: a loop with nothing to do should make it let go of
   /// what it has sent.
   bool has_external_sends() const noexcept { return tcp_.external().pending() != 0; }
-  const Counters& counters() const noexcept { return counters_; }
+  /// A snapshot.
+  Counters counters() const noexcept;
   FlightRecorder& flight() noexcept { return flight_; }
-  /// True when the last advance() ran out of its budget of timers.
-  bool timers_behind() const noexcept { return tcp_.timers_behind(); }
+  /// How many advance() ran out of their budget of timers (Counter::timers_behind).
+  std::uint64_t timers_behind() const noexcept { return tcp_.counters()[Counter::timers_behind]; }
 
   /// Stops accepting connections (SYNs are dropped and counted) and closes listeners' half-open ones.
   void start_drain() noexcept { tcp_.start_drain(); }
@@ -134,7 +135,6 @@ class Stack {
   TimePoint now_;
   AppWork work_;  // outlives what may cancel it
   PacketPool pool_;
-  Counters counters_;
   Rng rng_;
   FlightRecorder flight_;
   Ip ip_;

@@ -60,7 +60,7 @@ Result<void> check_options(const TcpOptions& o) {
   return check(o.conn);
 }
 
-Tcp::Tcp(const TcpOptions& options, const TcpSecrets& secrets, Ip& ip, PacketPool pool, Counters& counters, Rng& rng,
+Tcp::Tcp(const TcpOptions& options, const TcpSecrets& secrets, Ip& ip, PacketPool pool, Rng& rng,
          FlightRecorder& flight, TimePoint now, const LocalPorts* local_ports)
     : options_(options),
       secrets_(secrets),
@@ -69,7 +69,6 @@ Tcp::Tcp(const TcpOptions& options, const TcpSecrets& secrets, Ip& ip, PacketPoo
       fast_open_cache_(secrets.flow_hash_seed, fast_open_servers_max),
       ip_(ip),
       pool_(pool),
-      counters_(counters),
       rng_(rng),
       flight_(flight),
       now_(now),

@@ -52,11 +52,13 @@ Result<void> check_options(const TcpOptions& options);
 class Tcp {
  public:
   /// `local_ports`: for active opens; must outlive it. nullptr: the ephemeral range of `options`.
-  Tcp(const TcpOptions& options, const TcpSecrets& secrets, Ip& ip, PacketPool pool, Counters& counters, Rng& rng,
+  Tcp(const TcpOptions& options, const TcpSecrets& secrets, Ip& ip, PacketPool pool, Rng& rng,
       FlightRecorder& flight, TimePoint now, const LocalPorts* local_ports = nullptr);
   ~Tcp();
   Tcp(const Tcp&) = delete;
   Tcp& operator=(const Tcp&) = delete;
+
+  const Counters& counters() const noexcept { return counters_; }
 
   /// Opens a listener; `handler` must outlive it and every connection it accepts. Errors: port 0, address not
   /// ours, address and port already listened on, listeners_max reached, bad connection options.
@@ -88,8 +90,6 @@ class Tcp {
   void start_drain() noexcept;
   void abort_all(TimePoint now) noexcept;
 
-  /// True when the last advance() ran out of its budget of timers.
-  bool timers_behind() const noexcept { return timers_pending_; }
   /// Connections that exist, TIME-WAIT not included.
   std::uint32_t connection_count() const noexcept { return tcbs_.size() - defunct_count_; }
   std::uint32_t time_wait_count() const noexcept { return time_wait_.size(); }
@@ -384,6 +384,8 @@ class Tcp {
 
   // timers.cc
   void set_deadline(Tcb& tcb, TimePoint& deadline, TimePoint when) noexcept;
+  [[gnu::always_inline]] inline bool has_expired_time_wait() const noexcept;
+  [[gnu::cold]] void expire_time_wait() noexcept;
   void on_timer(Tcb& tcb) noexcept;
   void on_retransmission_timeout(Tcb& tcb) noexcept;
   void on_idle_timeout(Tcb& tcb) noexcept;
@@ -415,7 +417,7 @@ class Tcp {
   std::uint32_t fast_open_pending_ = 0;
   Ip& ip_;
   PacketPool pool_;
-  Counters& counters_;
+  Counters counters_;  // here and not the stack's: one instruction counts
   Rng& rng_;
   FlightRecorder& flight_;
   TimePoint now_;

@@ -102,18 +102,26 @@ void Tcp::arm_keepalive(Tcb& tcb) noexcept {
   set_deadline(tcb, tcb.idle_deadline, now_ + tcb.options->keepalive_idle);
 }
 
+inline bool Tcp::has_expired_time_wait() const noexcept {
+  return time_wait_.oldest() != TimeWaitTable::nil && time_wait_[time_wait_.oldest()].expiry <= now_;
+}
+
 void Tcp::advance(TimePoint now) noexcept {
   set_now(now);
-  std::uint32_t budget = timers_per_advance;
-  while (budget > 0 && time_wait_.oldest() != TimeWaitTable::nil && time_wait_[time_wait_.oldest()].expiry <= now) {
+  timers_pending_ = false;
+  if (has_expired_time_wait()) expire_time_wait();
+  if (!timers_.advance(now, timers_per_advance, [this](TimerNode& node) { on_timer(static_cast<Tcb&>(node)); }))
+    timers_pending_ = true;
+  if (timers_pending_) [[unlikely]] counters_.add(Counter::timers_behind);
+}
+
+void Tcp::expire_time_wait() noexcept {
+  for (std::uint32_t budget = timers_per_advance; budget > 0 && has_expired_time_wait(); --budget) {
     const std::uint32_t index = time_wait_.oldest();
     remove_flow(time_wait_[index].key, time_wait_[index].hash, index | time_wait_tag);
     time_wait_.remove(index);
-    --budget;
   }
-  const bool all_timers =
-      timers_.advance(now, timers_per_advance, [this](TimerNode& node) { on_timer(static_cast<Tcb&>(node)); });
-  timers_pending_ = !all_timers || budget == 0;
+  timers_pending_ = has_expired_time_wait();
 }
 
 TimePoint Tcp::next_deadline() const noexcept {

@@ -43,7 +43,7 @@ class SimHost {
   Tcp& tcp() noexcept { return stack_->tcp(); }
   Udp& udp() noexcept { return stack_->udp(); }
   HeapPool& pool() noexcept { return pool_; }
-  const Counters& counters() const noexcept { return stack_->counters(); }
+  Counters counters() const noexcept { return stack_->counters(); }
   /// The address that tests talk to: of IPv6 where the host has one.
   IpAddress ip() const noexcept {
     return options_.v6_address.length != 0 ? options_.v6_address.address : options_.address.address;

@@ -88,21 +88,56 @@ class LoopTelemetryTest : public testing::Test {
 
 TEST_F(LoopTelemetryTest, TimeBelongsToTheTurnThatBeganIt) {
   const LoopCounters before = loop->counters();
-  turn_after(10, true);     // ends an idle turn
-  turn_after(700, false);   // ends the busy one
-  turn_after(5000, true);   // ends an idle one, its sleep included
-  turn_after(2000, false);  // ends a busy one
-  const LoopCounters& after = loop->counters();
-  EXPECT_EQ(after.busy_ns - before.busy_ns, 2700u);
-  EXPECT_EQ(after.idle_ns - before.idle_ns, 5010u);
+  turn_after(10'000, true);   // ends an idle turn
+  turn_after(4'096, false);   // ends the busy one
+  turn_after(50'000, true);   // ends an idle one, its sleep included
+  turn_after(20'000, false);  // ends a busy one
+  const LoopCounters after = loop->counters();
+  EXPECT_EQ(after.busy_ns - before.busy_ns, 24'096u);
+  EXPECT_EQ(after.idle_ns - before.idle_ns, 60'000u);
   EXPECT_EQ(after.busy_turns.count() - before.busy_turns.count(), 2u);
-  EXPECT_EQ(after.busy_turns.max_ns(), 2000u);
+  EXPECT_EQ(after.busy_turns.max_ns(), 20'000u);
 }
 
-TEST_F(LoopTelemetryTest, TimesTheStagesOfEverySixtyFourthTurnThatIsBusy) {
-  for (int i = 0; i < 640; ++i) turn_after(100, false);
+// Turns of 300 ns that work and of 100 ns that do not, in patterns that a fixed interval might beat with.
+TEST_F(LoopTelemetryTest, OneOfManyShortTurnsStandsForAll) {
+  for (const unsigned period : {1u, 2u, 3u, 4u, 64u}) {
+    SCOPED_TRACE(period);
+    const LoopCounters before = loop->counters();
+    constexpr unsigned turns = 509 * 100;
+    std::uint64_t busy = 0, idle = 0;
+    bool worked = false;
+    for (unsigned i = 0; i < turns; ++i) {
+      (worked ? busy : idle) += worked ? 300 : 100;
+      const bool work = i % period == 0;
+      turn_after(worked ? 300 : 100, work);
+      worked = work;
+    }
+    turn_after(4'096, false);  // known exactly, and so is no part of the next pattern
+    const LoopCounters after = loop->counters();
+    EXPECT_NEAR(static_cast<double>(after.busy_ns - before.busy_ns), static_cast<double>(busy), 0.02 * turns * 300);
+    EXPECT_NEAR(static_cast<double>(after.idle_ns - before.idle_ns), static_cast<double>(idle), 0.02 * turns * 300);
+    EXPECT_NEAR(static_cast<double>(after.busy_turns.count() - before.busy_turns.count()),
+                static_cast<double>(busy) / 300, 0.02 * turns);
+    EXPECT_EQ(after.turns - before.turns, turns + 1) << "these are counted, not estimated";
+  }
+}
+
+TEST_F(LoopTelemetryTest, AShortTurnMayBeALongOneByTheOptionAndIsCountedOnce) {
+  loop->set_long_turn(Duration::from_us(1));
+  turn_after(1, true);
+  const std::uint64_t before = stack->flight().count();
+  turn_after(2'000, true);
+  turn_after(900, false);
+  EXPECT_EQ(stack->flight().count(), before + 1);
+  EXPECT_EQ(loop->counters().busy_ns, 0u) << "no sample";
+}
+
+TEST_F(LoopTelemetryTest, TimesTheStagesOfOneBusyTurnInSoMany) {
+  constexpr int turns = 10 * LoopCounters::sample_every;
+  for (int i = 0; i < turns; ++i) turn_after(100, false);
   EXPECT_EQ(loop->counters().sampled_turns, 0u) << "idle turns say nothing about the cost of work";
-  for (int i = 0; i < 640; ++i) turn_after(100, true);
+  for (int i = 0; i < turns; ++i) turn_after(100, true);
   EXPECT_EQ(loop->counters().sampled_turns, 10u);
   double sum = 0;
   for (std::size_t i = 0; i < loop_stages; ++i)
@@ -144,7 +179,7 @@ TEST_F(LoopTelemetryTest, LongTurnsAreRecordedWithTheStageThatTookMost) {
   }
   turn_after(2'000'000, false);
   EXPECT_EQ(recorded().code, long_turn_between);
-  EXPECT_EQ(loop->counters().sampled_turns, 0u) << "what one turn in 64 says of the stages is not biased by them";
+  EXPECT_EQ(loop->counters().sampled_turns, 0u) << "what the samples say of the stages is not biased by them";
   loop->set_long_turn({});
   turn_after(1, true);
   turn_after(9'000'000, false);

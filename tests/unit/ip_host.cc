@@ -132,7 +132,7 @@ Frame ip_payload_of(const Frame& frame) {
 }
 
 IpHost::IpHost(const IpOptions& options, const InterfaceConfig& port)
-    : ip(options, heap.pool(), counters, rng) {
+    : ip(options, heap.pool(), rng) {
   const auto id = ip.add_interface(port, now);
   EXPECT_TRUE(id.has_value()) << (id ? "" : id.error().text);
   run_for(Duration::from_s(3));  // both announcements

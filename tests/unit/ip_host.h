@@ -91,10 +91,10 @@ class IpHost {
   Packet packet_of(const Frame& bytes);  // with headroom and tailroom
 
   HeapPool heap;  // first: outlives every packet
-  Counters counters;
   Rng rng{42};
   TimePoint now = TimePoint::from_ns(1'000'000'000'000);
   Ip ip;
+  Counters& counters = ip.counters();
   RxPacket rx;
 };
 

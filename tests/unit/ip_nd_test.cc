@@ -7,7 +7,7 @@ namespace {
 
 /// A fresh port, before duplicate address detection has ended.
 struct Fresh {
-  explicit Fresh(const IpOptions& options = {}) : ip(options, heap.pool(), counters, rng) {
+  explicit Fresh(const IpOptions& options = {}) : ip(options, heap.pool(), rng) {
     EXPECT_TRUE(ip.add_interface(v6_port(), now));
   }
   std::vector<Decoded> sent() {
@@ -34,10 +34,10 @@ struct Fresh {
   bool input(const Frame& frame) { return ip.input(0, heap.exact_copy_of(frame), now, rx); }
 
   HeapPool heap;
-  Counters counters;
   Rng rng{1};
   TimePoint now = TimePoint::from_ns(1'000'000'000'000);
   Ip ip;
+  Counters& counters = ip.counters();
   RxPacket rx;
 };
 

@@ -69,14 +69,13 @@ TEST_F(ManyAddresses, AConflictIsAnsweredForTheAddressAtStake) {
 }
 
 TEST_F(ManyAddresses, EachIsAnnouncedTwice) {
-  Counters counters;
   Rng rng{1};
-  Ip ip({}, host.heap.pool(), counters, rng);
+  Ip ip({}, host.heap.pool(), rng);
   ASSERT_TRUE(ip.add_interface(port_with_four(), host.now));
   EXPECT_EQ(ip.tx(0).size(), 4u);
   ip.advance(host.now + Duration::from_s(3));
   EXPECT_EQ(ip.tx(0).size(), 8u);
-  EXPECT_EQ(counters[Counter::arp_requests_out], 8u);
+  EXPECT_EQ(ip.counters()[Counter::arp_requests_out], 8u);
 }
 
 TEST_F(ManyAddresses, WhoIsAskedIsAskedFromItsOwnSubnet) {

@@ -20,9 +20,8 @@ TEST(V6Setup, BadAddressesAreRefusedWithAReason) {
         Row{"2001:db8::1/0", "prefix length"}, Row{"192.0.2.9/24", "unicast IPv6 address"}}) {
     SCOPED_TRACE(row.address);
     HeapPool heap;
-    Counters counters;
     Rng rng{1};
-    Ip ip({}, heap.pool(), counters, rng);
+    Ip ip({}, heap.pool(), rng);
     InterfaceConfig port = our_port();
     port.v6_addresses = {*IpPrefix::from_string(row.address)};
     const auto added = ip.add_interface(port, TimePoint::from_ns(1));
@@ -30,9 +29,8 @@ TEST(V6Setup, BadAddressesAreRefusedWithAReason) {
     EXPECT_NE(added.error().text.find(row.says), std::string::npos) << added.error().text;
   }
   HeapPool heap;
-  Counters counters;
   Rng rng{1};
-  Ip ip({}, heap.pool(), counters, rng);
+  Ip ip({}, heap.pool(), rng);
   InterfaceConfig port = v6_port();
   port.mtu = 1279;
   EXPECT_FALSE(ip.add_interface(port, TimePoint::from_ns(1))) << "RFC 8200 5";
