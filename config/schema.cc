@@ -221,6 +221,9 @@ Section tcp_section(TcpOptions& tcp) {
             "Segments per connection that wait for a missing one");
   s.integer("out_of_order_total_max", tcp.out_of_order_total_max, 1, count_max,
             "The same for all connections of a core");
+  s.integer("kept_packets_max", tcp.kept_packets_max, 0, count_max,
+            "Packets of a core's pool that applications may keep of what they received; beyond, small pieces are copied "
+            "together. 0: a quarter of the pool");
   s.integer("outstanding_segments_max", tcp.outstanding_segments_max, 1, count_max,
             "Segments sent and not yet acknowledged, for all connections of a core");
   s.duration("fin_wait_2_max", tcp.fin_wait_2_max, 1_s, day,
@@ -243,6 +246,9 @@ Section tcp_section(TcpOptions& tcp) {
 Section udp_section(UdpOptions& udp) {
   Section s;
   s.integer("sockets_max", udp.sockets_max, 1, 65535, "Sockets per core");
+  s.integer("kept_packets_max", udp.kept_packets_max, 0, count_max,
+            "Packets of a core's pool that applications may keep of what they received; beyond, small datagrams are copied "
+            "together. 0: a quarter of the pool");
   add_port_range(s, udp.ephemeral_port_first, udp.ephemeral_port_last);
   return s;
 }

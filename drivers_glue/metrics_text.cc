@@ -145,6 +145,7 @@ void add_pools_and_tables(Out out, std::span<const CoreReport> cores) {
       Named{"tcp_time_wait", "connections in TIME-WAIT", &TcpUsage::time_wait},
       Named{"tcp_listeners", "TCP listeners", &TcpUsage::listeners},
       Named{"tcp_out_of_order", "stretches of data that wait for a gap to fill", &TcpUsage::out_of_order},
+      Named{"tcp_kept_packets", "packets in deliveries that applications keep", &TcpUsage::kept},
       Named{"tcp_outstanding", "segments sent and not yet acknowledged", &TcpUsage::outstanding}};
   for (const Named& t : tables) {
     per_core(out, cores, t.name, "gauge", fmt::format("Number of {}.", t.what),

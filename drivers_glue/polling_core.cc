@@ -151,6 +151,7 @@ void PollingCore::set_up() {
   plan_.idle.woken = packets_end_sleeps_;
   loop_ = std::make_unique<CoreLoop<SteeredPort>>(*stack_, std::move(ports), plan_.idle);
   loop_->set_long_turn(plan_.long_turn);
+  stack_->take_core();
   for (const auto& setup : callbacks_->setup) setup(*stack_);
   const TimePoint now = clock_.now();
   for (const auto& tick : callbacks_->ticks) loop_->add_tick(tick.period, tick.call, now);

@@ -401,6 +401,7 @@ TelemetryDict tables_value(const CoreSnapshot& s) {
   add("listeners", s.tcp.listeners);
   add("out_of_order", s.tcp.out_of_order);
   add("outstanding", s.tcp.outstanding);
+  add("kept_packets", s.tcp.kept);
   return value.add("timers_armed", s.tcp.timers_armed)
       .add("neighbors", s.neighbors)
       .add("neighbors_max", s.neighbors_max);

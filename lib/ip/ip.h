@@ -14,6 +14,7 @@
 #include <utility>
 #include <vector>
 
+#include "pollux/base/core_owner.h"
 #include "pollux/base/counters.h"
 #include "pollux/base/result.h"
 #include "pollux/base/rng.h"
@@ -135,6 +136,9 @@ class Ip {
     core_ = core;
     cores_ = cores;
   }
+
+  /// The core that all calls come from, of this and of the layers above (see Stack::take_core).
+  CoreOwner& owner() noexcept { return owner_; }
 
   // --- Exceptions (exception.cc) ------------------------------------------------------------------------------
   /// Some port has an exception port.
@@ -500,6 +504,7 @@ class Ip {
   IpOptions options_;
   PacketPool pool_;
   Counters counters_;
+  CoreOwner owner_;
   Rng& rng_;
   TimePoint now_;
   std::array<std::unique_ptr<Interface>, interfaces_max> interfaces_;

@@ -19,6 +19,7 @@ namespace pollux {
 /// Told when charged bytes are dropped. Lives as long as every Bytes charged to it (a Stack outlives its
 /// Bytes: destroy what you kept before you destroy the Stack).
 struct ChargeLedger {
+  std::uint32_t mbufs = 0;  ///< in all Bytes that are charged here
   void (*release)(ChargeLedger& self, SlabHandle owner, std::uint32_t octets) noexcept = nullptr;
 };
 
@@ -26,7 +27,8 @@ struct ChargeLedger {
 class Bytes {
  public:
   Bytes() noexcept = default;
-  /// Wraps a packet that holds only payload. With a ledger, size() octets are charged to `owner` already.
+  /// Wraps a packet that holds only payload. With a ledger, size() octets are charged to `owner` already, and its mbufs to
+  /// the ledger.
   explicit Bytes(Packet packet, ChargeLedger* ledger = nullptr, SlabHandle owner = {}) noexcept
       : packet_(std::move(packet)), ledger_(ledger), owner_(owner) {}
   Bytes(Bytes&& other) noexcept
@@ -80,7 +82,7 @@ class Bytes {
   /// Drops everything.
   void reset() noexcept {
     if (!packet_) return;
-    release_charge(packet_.size());
+    release_charge(packet_.size(), packet_.segment_count());
     packet_.reset();
     ledger_ = nullptr;
   }
@@ -99,14 +101,16 @@ class Bytes {
   }
   /// For transports: takes the packet; the charge is released now.
   [[nodiscard]] Packet take_packet() noexcept {
-    if (packet_) release_charge(packet_.size());
+    if (packet_) release_charge(packet_.size(), packet_.segment_count());
     ledger_ = nullptr;
     return std::move(packet_);
   }
 
  private:
-  void release_charge(std::uint32_t octets) noexcept {
-    if (ledger_ != nullptr && octets != 0) ledger_->release(*ledger_, owner_, octets);
+  void release_charge(std::uint32_t octets, std::uint32_t mbufs) noexcept {
+    if (ledger_ == nullptr) return;
+    ledger_->mbufs -= mbufs;
+    if (octets != 0) ledger_->release(*ledger_, owner_, octets);
   }
   Packet packet_;
   ChargeLedger* ledger_ = nullptr;

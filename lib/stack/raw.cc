@@ -18,6 +18,7 @@ constexpr std::uint8_t stack_protocols[] = {0, 1, 2, 6, 17, 43, 44, 50, 51, 58, 
 }  // namespace
 
 Result<void> Raw::open(std::uint8_t protocol, RawHandler& handler) {
+  POLLUX_CHECK(ip_.owner().is_here(), "open() of IP protocol %u: called on another core than the stack's", protocol);
   const std::string what = "IP protocol " + std::to_string(protocol) + ": ";
   if (std::ranges::find(stack_protocols, protocol) != std::end(stack_protocols))
     return failure(ErrorCode::invalid_argument, what + "is the stack's own");
@@ -28,6 +29,7 @@ Result<void> Raw::open(std::uint8_t protocol, RawHandler& handler) {
 }
 
 void Raw::close(std::uint8_t protocol) noexcept {
+  POLLUX_DCHECK(ip_.owner().is_here());
   if (handlers_[protocol] == nullptr) return;
   handlers_[protocol] = nullptr;
   ip_.accept_protocol(protocol, false);
@@ -50,6 +52,7 @@ void Raw::input(RxPacket in, TimePoint now) noexcept {
 }
 
 SendStatus Raw::send(const RawSend& to, Bytes&& data) noexcept {
+  POLLUX_DCHECK(ip_.owner().is_here());
   const auto chosen = ip_.source_for(to.remote);
   RouteCache route;
   if (to.remote.is_unspecified() || !chosen || !ip_.resolve(to.remote, route, ip_.now()))

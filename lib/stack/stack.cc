@@ -62,8 +62,16 @@ Stack::~Stack() {
   }
 }
 
-void Stack::input(InterfaceId interface, std::span<rte_mbuf* const> burst, TimePoint now) noexcept {
+inline void Stack::enter(TimePoint now) noexcept {
+#if POLLUX_DCHECK_ON
+  if (!ip_.owner().is_taken()) take_core();  // by whoever drives it
+  POLLUX_DCHECK(ip_.owner().is_here());
+#endif
   now_ = now;
+}
+
+void Stack::input(InterfaceId interface, std::span<rte_mbuf* const> burst, TimePoint now) noexcept {
+  enter(now);
   if (ip_.has_exceptions()) [[unlikely]]
     return input_beside_kernel(interface, burst, now);
   constexpr std::size_t prefetch_ahead = 3;
@@ -152,7 +160,7 @@ DropReason Stack::icmp_error(const RxPacket& packet, TimePoint now) noexcept {
 }
 
 void Stack::advance(TimePoint now) noexcept {
-  now_ = now;
+  enter(now);
   ip_.advance(now);
   udp_.advance(now);
   tcp_.advance(now);
@@ -160,7 +168,7 @@ void Stack::advance(TimePoint now) noexcept {
 }
 
 void Stack::flush(TimePoint now) noexcept {
-  now_ = now;
+  enter(now);
   if (has_external_sends()) [[unlikely]] tcp_.external().poll();
   work_.flush();
   tcp_.flush(now);

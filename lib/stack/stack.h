@@ -46,7 +46,8 @@ struct StackOptions {
   UdpPortShare udp_ports = {};  ///< of the ephemeral UDP ports, those that other cores bring here
 };
 
-/// One core's stack. All calls come from the owning core. Application callbacks run inside input(), advance(), at the
+/// One core's stack. All calls come from the owning core: the thread that called take_core(), or where DCHECKs are compiled
+/// in the first that called input(), advance() or flush(). Before, set-up may come from any one thread. Application callbacks run inside input(), advance(), at the
 /// start of flush() and inside the application's own calls.
 class Stack {
  public:
@@ -56,6 +57,12 @@ class Stack {
   ~Stack();
   Stack(const Stack&) = delete;
   Stack& operator=(const Stack&) = delete;
+
+  /// The calling thread is the owning core from now on: calls of others abort, the rare ones (listen, connect, bind, drain)
+  /// always, the rest where DCHECKs are compiled in. A core loop calls it before its first turn.
+  void take_core() noexcept { ip_.owner().take(); }
+  /// The loop is over: any one thread may use, drive or destroy the stack next.
+  void leave_core() noexcept { ip_.owner().leave(); }
 
   /// See Ip::add_interface; a port's id is the `interface` of input() and tx(), which carry its VLANs too.
   Result<InterfaceId> add_interface(const InterfaceConfig& config, TimePoint now) { return ip_.add_interface(config, now); }
@@ -77,9 +84,15 @@ class Stack {
   /// What the last input(), advance() or flush() was given.
   TimePoint now() const noexcept { return now_; }
   /// Calls timer.on_timer at `when`; an armed timer is moved, never() cancels it. O(1).
-  void arm(AppTimer& timer, TimePoint when) noexcept { work_.arm(timer, when); }
+  void arm(AppTimer& timer, TimePoint when) noexcept {
+    POLLUX_DCHECK(ip_.owner().is_here());
+    work_.arm(timer, when);
+  }
   /// Calls deferred.run at the start of the next flush, which is this turn's inside a callback. O(1).
-  void defer(Deferred& deferred) noexcept { work_.defer(deferred); }
+  void defer(Deferred& deferred) noexcept {
+    POLLUX_DCHECK(ip_.owner().is_here());
+    work_.defer(deferred);
+  }
   /// The part of type T, made from this stack when it is first asked for. One of each type; off the data path.
   template <typename T>
   T& part() {
@@ -96,10 +109,14 @@ class Stack {
   PacketPool& pool() noexcept { return pool_; }
   /// Room for a message of `size` octets (1 to WriteBuffer::size_max) to write into and then send; null when the pool is
   /// exhausted.
-  WriteBuffer alloc(std::uint32_t size) noexcept { return WriteBuffer::alloc(pool_, size); }
+  WriteBuffer alloc(std::uint32_t size) noexcept {
+    POLLUX_DCHECK(ip_.owner().is_here());
+    return WriteBuffer::alloc(pool_, size);
+  }
   /// `bytes` (1 to ExternalSends::send_max octets of `memory`) to be sent by whatever takes Bytes. `send` and the octets must
   /// stay as they are until send.on_complete(). Empty, and `send` not pending, when the pool is exhausted.
   Bytes external(const ExternalMemory& memory, std::span<const std::uint8_t> bytes, ExternalSend& send) noexcept {
+    POLLUX_DCHECK(ip_.owner().is_here());
     return Bytes(tcp_.external().wrap(pool_, memory, bytes, send));
   }
   /// True while a device may hold octets of the application's memory: a loop with nothing to do should make it let go of
@@ -127,6 +144,7 @@ class Stack {
   static constexpr char part_type = 0;  // its address tells types apart
 
   Stack(const StackOptions& options, PacketPool pool, TimePoint now);
+  void enter(TimePoint now) noexcept;
   void dispatch(RxPacket& packet, TimePoint now) noexcept;
   [[gnu::cold]] void input_beside_kernel(InterfaceId interface, std::span<rte_mbuf* const> burst, TimePoint now) noexcept;
   bool is_kernels(RxPacket& packet, TimePoint now) noexcept;

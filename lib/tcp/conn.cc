@@ -204,11 +204,11 @@ void TcpListener::close() noexcept {
 }
 bool TcpListener::is_open() const noexcept { return local_port() != 0; }
 std::uint16_t TcpListener::local_port() const noexcept {
-  const auto* listener = tcp_ == nullptr ? nullptr : tcp_->listeners_.find(handle_);
+  const auto* listener = tcp_ == nullptr ? nullptr : tcp_->find_listener(handle_);
   return listener == nullptr ? std::uint16_t{0} : listener->port;
 }
 void TcpListener::set_backlog(std::uint32_t backlog) noexcept {
-  auto* listener = tcp_ == nullptr ? nullptr : tcp_->listeners_.find(handle_);
+  auto* listener = tcp_ == nullptr ? nullptr : tcp_->find_listener(handle_);
   if (listener != nullptr) listener->backlog = std::max(backlog, 1u);
 }
 
@@ -282,6 +282,7 @@ SendResult Tcp::send(SlabHandle handle, Bytes& bytes) noexcept {
     // goes on counting against the window (free_receive_space).
     POLLUX_DCHECK(tcb->rcv.kept >= size);
     tcb->rcv.kept -= size;
+    ledger_.mbufs -= bytes.packet().segment_count();
     tcb->queue.append(bytes.detach());
     if (tcb->queue.size() > tcb->options->send_buffer) [[unlikely]] note_overdraft(*tcb, size);
     consider_window_update(*tcb);
@@ -379,7 +380,7 @@ void Tcp::abort(SlabHandle handle, CloseReason reason) noexcept {
 }
 
 void Tcp::close_listener(SlabHandle handle) noexcept {
-  const Listener* listener = listeners_.find(handle);
+  const Listener* listener = find_listener(handle);
   if (listener == nullptr) return;
   tcbs_.for_each([&](std::uint32_t, Tcb& tcb) {
     if (!tcb.is.defunct && tcb.state == TcpState::syn_received && tcb.listener == handle) {

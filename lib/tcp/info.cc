@@ -156,6 +156,7 @@ void Tcp::fill_data(TcpInfo& info, const Tcb& tcb) const noexcept {
 }
 
 TcpInfo Tcp::info(SlabHandle handle) const noexcept {
+  POLLUX_DCHECK(ip_.owner().is_here());
   const bool exists = tcbs_.is_live(handle.index) && tcbs_.handle(handle.index) == handle;
   return exists && !tcbs_[handle.index].is.defunct ? info(tcbs_[handle.index]) : TcpInfo{};
 }
@@ -191,6 +192,7 @@ TcpUsage Tcp::usage() const noexcept {
   usage.time_wait = table(time_wait_.slab());
   usage.listeners = table(listeners_);
   usage.out_of_order = table(out_of_order_);
+  usage.kept = {.used = ledger_.mbufs, .max = kept_max_};
   usage.outstanding = table(sent_);
   usage.timers_armed = timers_.armed();
   return usage;

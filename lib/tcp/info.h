@@ -116,6 +116,7 @@ struct TcpUsage {
   Table time_wait;
   Table listeners;
   Table out_of_order;  ///< stretches that wait for a gap, of all connections
+  Table kept;          ///< mbufs in deliveries that applications keep; max: before small ones are copied together
   Table outstanding;   ///< segments sent and not acknowledged, of all connections
   std::uint32_t timers_armed = 0;
 };

@@ -89,6 +89,9 @@ struct TcpOptions {
   Duration fin_wait_2_max = Duration::from_s(60);  ///< how long a close()d connection waits for the peer's FIN
   std::uint16_t out_of_order_segments_max = 1024;  ///< per connection
   std::uint32_t out_of_order_total_max = 65536;    ///< per core
+  /// Packets of the core's pool that applications may keep of what they received; beyond, what is small for the packets it
+  /// lies in is copied together with others like it. 0: a quarter of the pool.
+  std::uint32_t kept_packets_max = 0;
   std::uint32_t outstanding_segments_max = 1u << 18;  ///< sent and unacknowledged, per core
   std::uint16_t ephemeral_port_first = 32768;
   std::uint16_t ephemeral_port_last = 60999;

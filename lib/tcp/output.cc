@@ -64,6 +64,7 @@ void Tcp::check_pool() noexcept {
   const std::uint32_t available = pool_.available();
   pool_low_ = available < pool_.size() / 8;
   pool_starved_ = available < pool_.size() / 32;
+  clones_low_ = pool_.clones_available() < pool_.clones_size() / 4;
 }
 
 // RFC 9293 3.10.7.4: the peer processes a segment only if it begins in its window. What we sent beyond (a probe, a FIN, or data

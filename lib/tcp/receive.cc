@@ -21,14 +21,31 @@ void Tcp::deliver(Tcb& tcb, Packet payload) noexcept {
   if (tcb.rcv.unacked >= 2u * tcb.recv_mss || !tcb.options->delayed_ack) tcb.is.ack_now = true;
   counters_.add(Counter::tcp_in_bytes, length);
   mark_dirty(tcb);
+  ledger_.mbufs += payload.segment_count();
+  if (ledger_.mbufs > kept_max_) [[unlikely]] payload = compacted(std::move(payload));
   const TcpConn conn = handle_of(tcb);
   tcb.handler->on_data(conn, Bytes(std::move(payload), &ledger_, conn.handle()));
+}
+
+// The applications of this core keep more than their share, and this may be kept too. An mbuf for a few octets each is what
+// would empty the pool while every window is still open.
+[[gnu::cold, gnu::noinline]] Packet Tcp::compacted(Packet payload) noexcept {
+  constexpr std::uint32_t small = 4;  // fills less than a fourth of its mbufs
+  const std::uint32_t mbufs = payload.segment_count();
+  if (clones_low_ || payload.size() > mbufs * pool_.room() / small) return payload;
+  Packet copy = compactor_.copy_of(pool_, payload);
+  if (!copy) return payload;
+  counters_.add(Counter::tcp_kept_copied);
+  ledger_.mbufs += copy.segment_count() - mbufs;
+  return copy;
 }
 
 // Windows that were promised while there was room may together exceed the pool. Then data in order is dropped too (the
 // peer sends it again), before ACKs find no mbuf to arrive in: only they give mbufs back.
 bool Tcp::must_refuse_text(const Tcb& tcb) const noexcept {
   if (!pool_low_) [[likely]] return false;
+  // Copying helps no more: who keeps something gets nothing, so that the rest of the pool serves those that do not.
+  if (clones_low_ && ledger_.mbufs > kept_max_ && tcb.rcv.kept != 0) return true;
   return pool_starved_ || tcb.rcv.kept + tcb.queue.size() > 2u * tcb.advertised_mss;
 }
 

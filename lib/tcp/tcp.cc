@@ -89,6 +89,7 @@ Tcp::Tcp(const TcpOptions& options, const TcpSecrets& secrets, Ip& ip, PacketPoo
       pool_checked_at_(now) {
   ledger_.release = on_charge_released;
   ledger_.tcp = this;
+  set_kept_max();
 }
 
 Tcp::~Tcp() {
@@ -145,12 +146,14 @@ Result<void> Tcp::prepare(const TcpOptions& options) {
 void Tcp::change(const TcpOptions& options) {
   POLLUX_CHECK(prepared_ != nullptr && *prepared_ == options.conn, "options that prepare() has not seen");
   options_ = options;
+  set_kept_max();
   listeners_.for_each([&](std::uint32_t, Listener& listener) {
     if (!listener.has_own_options) listener.conn = prepared_;
   });
 }
 
 Result<TcpListener> Tcp::listen(const TcpListenOptions& asked, TcpHandler& handler) {
+  POLLUX_CHECK(ip_.owner().is_here(), "listen() on port %u: called on another core than the stack's", asked.port);
   TcpListenOptions options = asked;
   if (options.address.is_unspecified()) options.address = IpAddress();  // one way to say "any", of both families
   const Endpoint at{options.address, options.port};
@@ -176,6 +179,7 @@ Result<TcpListener> Tcp::listen(const TcpListenOptions& asked, TcpHandler& handl
 }
 
 Result<TcpConn> Tcp::connect(const TcpConnectOptions& options, TcpHandler& handler) {
+  POLLUX_CHECK(ip_.owner().is_here(), "connect(): called on another core than the stack's");
   const std::string what = "connect to " + options.remote.to_string() + ": ";
   if (options.remote.port == 0) return failure(ErrorCode::invalid_argument, what + "port 0; expected 1 to 65535");
   // RFC 9293 MUST-46: refuse broadcast and multicast destinations.
@@ -331,7 +335,13 @@ Tcp::Listener* Tcp::find_listener(const IpAddress& local, std::uint16_t port) no
   return on(IpAddress());
 }
 
+Tcp::Listener* Tcp::find_listener(SlabHandle handle) noexcept {
+  POLLUX_DCHECK(ip_.owner().is_here());
+  return listeners_.find(handle);
+}
+
 Tcb* Tcp::find(SlabHandle handle) noexcept {
+  POLLUX_DCHECK(ip_.owner().is_here());
   Tcb* tcb = tcbs_.find(handle);
   return tcb == nullptr || tcb->is.defunct ? nullptr : tcb;
 }
@@ -454,6 +464,7 @@ bool Tcp::owns(const FlowKey& key, bool opens, SeqNum seq, SeqNum ack) noexcept 
 }
 
 void Tcp::start_drain() noexcept {
+  POLLUX_CHECK(ip_.owner().is_here(), "start_drain(): called on another core than the stack's");
   draining_ = true;
   tcbs_.for_each([this](std::uint32_t, Tcb& tcb) {
     if (tcb.state == TcpState::syn_received && !tcb.is.active_open) {
@@ -464,6 +475,7 @@ void Tcp::start_drain() noexcept {
 }
 
 void Tcp::abort_all(TimePoint now) noexcept {
+  POLLUX_CHECK(ip_.owner().is_here(), "abort_all(): called on another core than the stack's");
   set_now(now);
   tcbs_.for_each([this](std::uint32_t, Tcb& tcb) {
     if (tcb.is.defunct) return;

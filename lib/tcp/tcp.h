@@ -17,6 +17,7 @@
 #include "pollux/base/time.h"
 #include "pollux/ip/ip.h"
 #include "pollux/packet/bytes.h"
+#include "pollux/packet/compactor.h"
 #include "pollux/tcp/conn.h"
 #include "pollux/tcp/fast_open.h"
 #include "pollux/tcp/info.h"
@@ -164,6 +165,7 @@ class Tcp {
   void forget_unused_options();
   std::uint32_t find_flow(const FlowKey& key, std::uint32_t hash) const noexcept;
   Listener* find_listener(const IpAddress& local, std::uint16_t port) noexcept;
+  Listener* find_listener(SlabHandle handle) noexcept;
   Tcb* find(SlabHandle handle) noexcept;
   TcpConn handle_of(const Tcb& tcb) noexcept { return {this, tcbs_.handle(tcbs_.index_of(tcb))}; }
   Tcb* create(const FlowKey& key, std::uint32_t hash, TcpHandler& handler, const TcpConnOptions& options) noexcept;
@@ -335,6 +337,7 @@ class Tcp {
 
   // receive.cc: delivery, out-of-order data, the window we advertise
   void deliver(Tcb& tcb, Packet payload) noexcept;
+  Packet compacted(Packet payload) noexcept;
   static void note_segment_size(Tcb& tcb, const Segment& seg) noexcept;
   bool must_refuse_text(const Tcb& tcb) const noexcept;
   DropReason queue_out_of_order(Tcb& tcb, Segment& seg) noexcept;
@@ -350,6 +353,7 @@ class Tcp {
   // output.cc: what leaves, and when
   void mark_dirty(Tcb& tcb) noexcept;
   void check_pool() noexcept;
+  void set_kept_max() noexcept { kept_max_ = options_.kept_packets_max != 0 ? options_.kept_packets_max : pool_.size() / 4; }
   Output output(Tcb& tcb) noexcept;
   Output output_first(Tcb& tcb) noexcept;
   Output send_owed_acks(Tcb& tcb) noexcept;
@@ -440,6 +444,8 @@ class Tcp {
   SentSlab sent_;
   TimerWheel timers_;
   Ledger ledger_;
+  Compactor compactor_;
+  std::uint32_t kept_max_ = 0;    // mbufs that applications may keep before small deliveries are copied
   std::vector<std::unique_ptr<const TcpConnOptions>> option_sets_;
   const TcpConnOptions* prepared_ = nullptr;  // between prepare() and change()
 
@@ -453,6 +459,7 @@ class Tcp {
   bool timers_pending_ = false;   // the last advance() ran out of budget
   bool pool_low_ = false;         // below 1/8: a connection gets what it needs to go on, no more
   bool pool_starved_ = false;     // below 1/32: what is left is for ACKs, headers and the receive ring
+  bool clones_low_ = false;       // below 1/4: what is kept is not copied together any more
   bool draining_ = false;
   std::int64_t challenge_second_ = -1;
   std::uint32_t challenges_this_second_ = 0;

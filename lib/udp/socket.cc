@@ -14,27 +14,27 @@ void UdpSocket::close() noexcept {
   if (udp_ != nullptr) udp_->close(handle_);
 }
 bool UdpSocket::is_open() const noexcept {
-  return udp_ != nullptr && udp_->sockets_.find(handle_) != nullptr;
+  return udp_ != nullptr && udp_->find(handle_) != nullptr;
 }
 std::uint16_t UdpSocket::local_port() const noexcept {
-  const auto* const socket = udp_ != nullptr ? udp_->sockets_.find(handle_) : nullptr;
+  const auto* const socket = udp_ != nullptr ? udp_->find(handle_) : nullptr;
   return socket != nullptr ? socket->port : 0;
 }
 Endpoint UdpSocket::remote() const noexcept {
-  const auto* const socket = udp_ != nullptr ? udp_->sockets_.find(handle_) : nullptr;
+  const auto* const socket = udp_ != nullptr ? udp_->find(handle_) : nullptr;
   return socket != nullptr ? socket->remote : Endpoint{};
 }
 UdpSocketOptions UdpSocket::options() const noexcept {
-  const auto* const socket = udp_ != nullptr ? udp_->sockets_.find(handle_) : nullptr;
+  const auto* const socket = udp_ != nullptr ? udp_->find(handle_) : nullptr;
   return socket != nullptr ? socket->options : UdpSocketOptions{};
 }
 std::uint32_t UdpSocket::payload_max(const Endpoint& remote) noexcept {
-  auto* const socket = udp_ != nullptr ? udp_->sockets_.find(handle_) : nullptr;
+  auto* const socket = udp_ != nullptr ? udp_->find(handle_) : nullptr;
   if (socket == nullptr || udp_->choose_route(*socket, remote.address) != SendStatus::ok) return 0;
   return udp_->payload_max(*socket, remote);
 }
 void UdpSocket::set_options(const UdpSocketOptions& options) noexcept {
-  if (auto* const socket = udp_ != nullptr ? udp_->sockets_.find(handle_) : nullptr) socket->options = options;
+  if (auto* const socket = udp_ != nullptr ? udp_->find(handle_) : nullptr) socket->options = options;
 }
 
 Result<void> UdpSocket::connect(const Endpoint& remote) {
@@ -112,7 +112,7 @@ std::size_t UdpSocket::send_batch(std::span<OutgoingDatagram> datagrams, SendSta
 }
 
 void UdpSocket::cork() noexcept {
-  if (auto* const socket = udp_ != nullptr ? udp_->sockets_.find(handle_) : nullptr) socket->corked = true;
+  if (auto* const socket = udp_ != nullptr ? udp_->find(handle_) : nullptr) socket->corked = true;
 }
 
 SendStatus UdpSocket::uncork() noexcept {

@@ -16,6 +16,7 @@ Udp::Udp(const UdpOptions& options, Ip& ip, PacketPool pool, Counters& counters,
       counters_(counters),
       rng_(rng),
       ledger_(*this),
+      kept_max_(options.kept_packets_max != 0 ? options.kept_packets_max : pool.size() / 4),
       sockets_(options.sockets_max),
       ports_(options.sockets_max),
       flows_(options.sockets_max),
@@ -138,6 +139,7 @@ std::size_t Udp::find_receivers(const RxPacket& packet, std::uint16_t port,
 }
 
 Result<UdpSocket> Udp::bind(const UdpBindOptions& options, UdpHandler& handler) {
+  POLLUX_CHECK(ip_.owner().is_here(), "UDP bind() to port %u: called on another core than the stack's", options.port);
   const auto refused = [&](const Error& error) {
     return failure(error.code,
                    "UDP bind to " + Endpoint{options.address, options.port}.to_string() + ": " + error.text);
@@ -232,7 +234,7 @@ Result<IpAddress> Udp::address_towards(const Endpoint& remote, const IpAddress& 
 }
 
 Result<void> Udp::connect(SlabHandle handle, const Endpoint& remote) {
-  Socket* const socket = sockets_.find(handle);
+  Socket* const socket = find(handle);
   const auto refused = [&](ErrorCode code, const std::string& why) {
     return failure(code, "UDP connect to " + remote.to_string() + ": " + why);
   };
@@ -253,7 +255,7 @@ Result<void> Udp::connect(SlabHandle handle, const Endpoint& remote) {
 }
 
 Result<void> Udp::disconnect(SlabHandle handle) {
-  Socket* const socket = sockets_.find(handle);
+  Socket* const socket = find(handle);
   if (socket == nullptr || !socket->is_connected()) return {};
   if (!is_free(socket->port, socket->port, socket->bound_address, socket->share))
     return failure(ErrorCode::address_in_use,
@@ -266,7 +268,7 @@ Result<void> Udp::disconnect(SlabHandle handle) {
 }
 
 void Udp::close(SlabHandle handle) noexcept {
-  if (sockets_.find(handle) == nullptr) return;
+  if (find(handle) == nullptr) return;
   ip_.leave_groups(handle);
   shared_count_ -= sockets_[handle.index].share;
   leave(handle.index);
@@ -274,7 +276,7 @@ void Udp::close(SlabHandle handle) noexcept {
 }
 
 void Udp::release(ChargeLedger& ledger, SlabHandle owner, std::uint32_t octets) noexcept {
-  if (Socket* const socket = static_cast<Ledger&>(ledger).udp.sockets_.find(owner)) socket->kept -= octets;
+  if (Socket* const socket = static_cast<Ledger&>(ledger).udp.find(owner)) socket->kept -= octets;
 }
 
 }  // namespace pollux

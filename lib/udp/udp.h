@@ -15,6 +15,7 @@
 #include "pollux/ip/ip.h"
 #include "pollux/ip/send_status.h"
 #include "pollux/packet/bytes.h"
+#include "pollux/packet/compactor.h"
 #include "pollux/udp/socket.h"
 #include "pollux/wire/udp.h"
 
@@ -24,6 +25,9 @@ struct UdpOptions {
   std::uint32_t sockets_max = 1024;
   std::uint16_t ephemeral_port_first = 32768;
   std::uint16_t ephemeral_port_last = 60999;
+  /// Packets of the core's pool that applications may keep of what they received; beyond, datagrams that are small for the
+  /// packet they lie in are copied together. 0: a quarter of the pool.
+  std::uint32_t kept_packets_max = 0;
 };
 
 /// Several cores share our addresses: of the ports that are chosen (port 0 in bind), those with port % cores
@@ -98,6 +102,11 @@ class Udp {
     bool is_connected() const noexcept { return remote.port != 0; }
     bool is_range() const noexcept { return port != port_last; }
   };
+  /// nullptr: closed.
+  Socket* find(SlabHandle handle) noexcept {
+    POLLUX_DCHECK(ip_.owner().is_here());
+    return sockets_.find(handle);
+  }
   struct Source {
     IpAddress address;
     std::uint16_t port;
@@ -166,6 +175,7 @@ class Udp {
   SendStatus refuse(SendStatus status) noexcept;
   void loop_back(const Packet& packet, const IpSend& send, InterfaceId interface) noexcept;
   Packet add_header_room(Bytes& data) noexcept;
+  void compact(Packet& payload) noexcept;
 
   UdpOptions options_;
   UdpPortShare share_;
@@ -174,6 +184,8 @@ class Udp {
   Counters& counters_;
   Rng& rng_;
   Ledger ledger_;
+  Compactor compactor_;
+  std::uint32_t kept_max_;                 // mbufs that applications may keep before small datagrams are copied
   SipKey flow_key_;
   Slab<Socket> sockets_;
   HashIndex ports_;                        // unconnected sockets on one port, by port

@@ -30,7 +30,7 @@ std::uint32_t datagram_max(const Endpoint& remote) noexcept {
 
 SendStatus Udp::send_to(SlabHandle handle, const Endpoint& remote, Bytes&& data,
                         const Endpoint& local) noexcept {
-  Socket* const socket = sockets_.find(handle);
+  Socket* const socket = find(handle);
   if (socket == nullptr) return SendStatus::closed;
   if (socket->corked) [[unlikely]]
     return gather(*socket, remote, std::move(data), local);
@@ -62,7 +62,7 @@ SendStatus Udp::send_segmented(SlabHandle handle, const Endpoint& remote, Bytes&
                                std::uint16_t segment_size, const Endpoint& local) noexcept {
   if (segment_size == 0 || data.size() <= segment_size)
     return send_to(handle, remote, std::move(data), local);
-  Socket* const socket = sockets_.find(handle);
+  Socket* const socket = find(handle);
   if (socket == nullptr) return SendStatus::closed;
   Source source;
   if (const SendStatus status = choose_source(*socket, remote, local, source); status != SendStatus::ok)
@@ -119,7 +119,7 @@ SendStatus Udp::gather(Socket& socket, const Endpoint& remote, Bytes&& data, con
 }
 
 SendStatus Udp::uncork(SlabHandle handle) noexcept {
-  Socket* const socket = sockets_.find(handle);
+  Socket* const socket = find(handle);
   if (socket == nullptr) return SendStatus::closed;
   if (socket->corked && socket->gathered_to.port != 0) {
     const SendStatus status =

@@ -153,6 +153,7 @@ class Telemetry(harness.ServerTest):
         self.assertGreater(core["loop"]["busy_ns"], 0)
         self.assertGreater(core["pools"]["packets"], core["pools"]["packets_free_min"])
         self.assertEqual(core["tables"]["listeners"], 4)
+        self.assertEqual(core["tables"]["kept_packets_max"], core["pools"]["packets"] // 4)
         self.assertEqual((ports["0"]["name"], ports["0"]["address"], ports["0"]["kernel_interface"]),
                          ("net_tap0", f"{STACK}/24", harness.DEVICE))
         self.assertEqual(queues["0/0"]["rx_packets"], ports["0"]["rx_packets"])

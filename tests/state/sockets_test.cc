@@ -398,6 +398,15 @@ TEST_F(Sockets, DatagramsComeAndGoWhole) {
   EXPECT_EQ(result(px_send(fd, large.data(), large.size(), 0)), -EMSGSIZE);
 }
 
+TEST_F(Sockets, AClosedDescriptorIsNobodys) {
+  const int fd = established();
+  EXPECT_EQ(px_close(fd), 0);
+  EXPECT_EQ(result(px_close(fd)), -EBADF);
+  EXPECT_EQ(result(px_send(fd, "x", 1, 0)), -EBADF);
+  EXPECT_EQ(result(px_ctl(fd, PX_IN, 0)), -EBADF);
+  EXPECT_EQ(reads(fd), "errno " + std::to_string(EBADF));
+}
+
 TEST_F(Sockets, MistakesHaveTheirErrno) {
   EXPECT_EQ(result(px_socket(AF_UNIX, SOCK_STREAM, 0)), -EAFNOSUPPORT);
   EXPECT_EQ(result(px_socket(AF_INET, SOCK_RAW, 0)), -ESOCKTNOSUPPORT);

@@ -70,8 +70,8 @@ INSTANTIATE_TEST_SUITE_P(
                          "3: drain-timeout: unknown key; did you mean 'drain_timeout'?"},
                     Case{"capitals", with_ports("TCP: {}\n"), "3: TCP: unknown key; did you mean 'tcp'?"},
                     Case{"nothing_like_it", with_ports("udp:\n  zebra: 1\n"),
-                         "4: udp.zebra: unknown key; expected one of sockets_max, ephemeral_port_first, "
-                         "ephemeral_port_last"},
+                         "4: udp.zebra: unknown key; expected one of sockets_max, kept_packets_max, "
+                         "ephemeral_port_first, ephemeral_port_last"},
                     Case{"in_a_port", port_start + "    mut: 1500\n",
                          "4: ports[0].mut: unknown key; did you mean 'mtu'?"},
                     Case{"twice", with_ports("tcp: {}\nudp: {}\ntcp: {}\n"),

@@ -143,11 +143,11 @@ TEST(ConfigListing, NamesEveryValueInFull) {
 // config/schema.cc.
 TEST(Schema, HasAKeyForEveryField) {
   EXPECT_EQ(sizeof(TcpConnOptions), 88u);
-  EXPECT_EQ(sizeof(TcpOptions), 208u);
+  EXPECT_EQ(sizeof(TcpOptions), 216u);
   EXPECT_EQ(sizeof(IpOptions), 80u);
   EXPECT_EQ(sizeof(PortConfig), 120u);
   EXPECT_EQ(sizeof(VlanConfig), 40u);
-  EXPECT_EQ(sizeof(UdpOptions), 8u);
+  EXPECT_EQ(sizeof(UdpOptions), 12u);
   EXPECT_EQ(sizeof(PoolConfig), 16u);
   EXPECT_EQ(sizeof(TelemetryConfig), 48u);
 }

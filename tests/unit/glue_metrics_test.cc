@@ -23,6 +23,7 @@ TEST(MetricsText, HasEveryCounterUnitAndLabel) {
   cores[0].snapshot.loop.busy_turns.record(300);
   cores[0].snapshot.loop.busy_turns.record(5000);
   cores[0].snapshot.tcp.connections = {3, 100, 4096};
+  cores[0].snapshot.tcp.kept = {5, 16384, 0};
   cores[1].snapshot.queues[0] = {.port = 0, .queue = 1, .rx_packets = 8, .tx_packets = 9};
   cores[1].snapshot.queue_count = 1;
   const std::vector<PortMetrics> ports = {{{.name = "net_tap0", .stats = {}}, {{"rx_q0_errors", 7}}}};
@@ -36,6 +37,7 @@ TEST(MetricsText, HasEveryCounterUnitAndLabel) {
         "\npollux_loop_busy_turn_seconds_bucket{core=\"0\",le=\"1.024e-06\"} 1\n",
         "\npollux_loop_busy_turn_seconds_bucket{core=\"0\",le=\"+Inf\"} 2\n",
         "\npollux_loop_busy_turn_seconds_sum{core=\"0\"} 1.5\n", "\npollux_tcp_connections{core=\"0\"} 3\n",
+        "\npollux_tcp_kept_packets{core=\"0\"} 5\n", "\npollux_tcp_kept_packets_limit{core=\"0\"} 16384\n",
         "\npollux_tcp_connections_limit{core=\"0\"} 100\n",
         "\npollux_tcp_connections_memory_bytes{core=\"0\"} 4096\n",
         "\npollux_port_receive_packets_total{port=\"net_tap0\"} 0\n",
