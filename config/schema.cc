@@ -119,8 +119,11 @@ Section ip_section(IpOptions& ip) {
             "Fragments kept of one source; then its oldest datagram is given up");
   s.duration("reassembly_timeout", ip.reassembly_timeout, 100_ms, 120_s,
              "How long a datagram waits for its missing fragments (RFC 1122 3.3.2, RFC 8200 4.5)");
+  s.integer("routes_max", ip.routes_max, 1, RouteTable::routes_limit,
+            "Routes of each family per core, subnets of ports included; each costs 420 octets of DPDK's memory, used or not, and "
+            "the same again during a reload");
   s.mark_live_except({"neighbors_max", "neighbor_queue_max", "reassembly_datagrams_max", "reassembly_fragments_max",
-                      "reassembly_source_max", "reassembly_timeout"});
+                      "reassembly_source_max", "reassembly_timeout", "routes_max"});
   return s;
 }
 

@@ -136,7 +136,9 @@ EalPlan plan_eal(const Config& config, const MachineFacts& facts) {
   if (!config.telemetry.socket) plan.arguments.push_back("--no-telemetry");
   plan.arguments.push_back(config.log_level == "debug" ? "--log-level=debug" : "--log-level=warning");
 
-  std::uint64_t need = base_memory + plan.cpus.size() * pool_memory(config.pool);
+  // A reload has the routes of before and of afterwards at once.
+  const std::uint64_t core_need = pool_memory(config.pool) + 2 * RouteTable::memory(config.ip.routes_max);
+  std::uint64_t need = base_memory + plan.cpus.size() * core_need;
   need = (need + mebi - 1) / mebi * mebi;
   if (config.eal.memory_mb != 0) need = config.eal.memory_mb * mebi;
   plan_memory(config, facts, need, plan);

@@ -84,14 +84,19 @@ void apply_change(TelemetrySource& source, const ConfigProposal& proposal, const
   const Config& config = proposal.config;
   if (const auto problem = check_config(config)) throw std::runtime_error(fmt::format("{}: {}", problem->key, problem->text));
   refuse_what_needs_a_restart(proposal);
-  PacketPool* pool = nullptr;
-  if (!source.on_core(0, [&](PollingCore& on) { pool = &on.stack()->pool(); }))
-    throw std::runtime_error("the program is ending");
-  auto planned = plan_ip(ip_settings(source, config), *pool);
-  if (!planned) throw std::runtime_error(planned.error().text);
+  const IpSettings settings = ip_settings(source, config);
+  std::vector<IpPlan> plans;  // one a core: each takes the routes out of its own
+  for (std::size_t core = 0; core < source.core_count(); ++core) {
+    PacketPool* pool = nullptr;
+    if (!source.on_core(core, [&](PollingCore& on) { pool = &on.stack()->pool(); }))
+      throw std::runtime_error("the program is ending");
+    auto planned = plan_ip(settings, *pool);
+    if (!planned) throw std::runtime_error(planned.error().text);
+    plans.push_back(std::move(*planned));
+  }
   prepare_all(source, config, callbacks);
   for (std::size_t core = 0; core < source.core_count(); ++core)
-    source.on_core(core, [&](PollingCore& on) { on.change(*planned, config, callbacks); });
+    source.on_core(core, [&](PollingCore& on) { on.change(plans[core], config, callbacks); });
   set_log_level(*log_level_from(config.log_level));
 }
 

@@ -248,11 +248,10 @@ void PollingCore::set_primary(bool primary) noexcept {
   stack_->ip().set_primary(primary, clock_.now());
 }
 
-void PollingCore::change(const IpPlan& plan, const Config& config, const std::vector<ChangeCallbacks>& callbacks) {
-  IpPlan own = plan;
+void PollingCore::change(IpPlan& plan, const Config& config, const std::vector<ChangeCallbacks>& callbacks) {
   for (std::size_t i = 0; i < plan_.interfaces.size(); ++i)
-    own.settings.interfaces[i].primary = plan_.interfaces[i].primary;
-  stack_->ip().change(own, clock_.now());
+    plan.settings.interfaces[i].primary = plan_.interfaces[i].primary;
+  stack_->ip().change(plan, clock_.now());
   stack_->tcp().change(config.tcp);
   if (loop_ != nullptr)
     loop_->set_idle({config.idle, config.idle_polls, Duration::from_us(config.idle_sleep_us_max),

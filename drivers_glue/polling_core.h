@@ -109,7 +109,7 @@ class PollingCore final : private LoopDriver {
   /// any it goes on for a while for peers that have not heard of the successor's MAC address.
   void drain_to_successor(Duration timeout) noexcept;
   /// Core: takes over what was prepared on every core (apply_change).
-  void change(const IpPlan& plan, const Config& config, const std::vector<ChangeCallbacks>& callbacks);
+  void change(IpPlan& plan, const Config& config, const std::vector<ChangeCallbacks>& callbacks);
   /// Core: from now on frames pass a HandOverTap. `own` and `other`: MAC addresses, one a port.
   void start_hand_over(HandOverRole role, const std::vector<MacAddress>& own, const std::vector<MacAddress>& other);
   /// Core: all frames are for this process again.

@@ -163,27 +163,31 @@ TelemetryDict neighbors(TelemetrySource& source, TelemetryParameters& parameters
 }
 
 TelemetryDict routes(TelemetrySource& source, TelemetryParameters& parameters) {
-  parameters.finish("none");
-  std::array<Route, 2 * RouteTable::routes_max> routes;  // of both families
-  std::size_t count = 0;
+  const std::uint64_t from = parameters.take_number("cursor", 0, ~std::uint32_t{0}).value_or(0);
+  parameters.finish("cursor=N");
+  constexpr std::size_t page = 100;
+  std::array<Route, page> routes;
+  std::size_t count = 0, total = 0;
   std::vector<std::string> names(interfaces_max);
   source.on_core(0, [&](PollingCore& on) {
     for (std::size_t i = 0; i < on.stack()->ip().interface_count(); ++i)
       names[i] = on.stack()->ip().interface(static_cast<InterfaceId>(i)).name;
     const RouteTable& table = on.stack()->ip().routes();
-    for (const auto present : {table.routes(), table.v6_routes()}) {
-      std::copy(present.begin(), present.end(), routes.data() + count);
-      count += present.size();
-    }
+    const auto v4 = table.routes(), v6 = table.v6_routes();  // the one listed before the other
+    total = v4.size() + v6.size();
+    for (std::size_t i = from; i < total && count < page; ++i) routes[count++] = i < v4.size() ? v4[i] : v6[i - v4.size()];
   });
-  TelemetryDict all;
+  TelemetryDict listed;
   for (const Route& route : std::span(routes).first(count))
-    all.add(fmt::format("{}", all.entries().size()),
-            TelemetryDict()
-                .add("prefix", route.prefix().to_string())
-                .add("gateway", route.is_connected() ? "on link" : route.gateway.to_string())
-                .add("port", names.at(route.interface)));
-  return all;
+    listed.add(fmt::format("{}", from + listed.entries().size()),
+               TelemetryDict()
+                   .add("prefix", route.prefix().to_string())
+                   .add("gateway", route.is_connected() ? "on link" : route.gateway.to_string())
+                   .add("port", names.at(route.interface)));
+  TelemetryDict answer;
+  answer.add("total", total);
+  if (from + count < total) answer.add("next", from + count);
+  return answer.add("routes", std::move(listed));
 }
 
 TelemetryDict config(TelemetrySource& source, TelemetryParameters& parameters) {

@@ -206,8 +206,10 @@ void declare_show(CLI::App& cli, Arguments& a, Action& action) {
               [](const Json& j) { return table_of(j, "neighbor"); });
       });
   add_filter(*neighbors, a, "--core", "core", "one core's; else core 0's");
-  add("routes", "routes (ip route)",
-      simple("/pollux/routes", [](const Json& j) { return table_of(j, "route"); }));
+  add("routes", "routes (ip route)", [](TelemetryClient& client, const Arguments& arguments) {
+    print(whole_listing(client, "/pollux/routes", "routes", arguments.filter), arguments,
+          [](const Json& j) { return table_of(j, "route"); });
+  });
   add("memory", "memory of the process and its tables", simple("/pollux/memory", plain));
   add("config", "the configuration in force", simple("/pollux/config", plain));
 }

@@ -12,7 +12,6 @@ namespace {
 constexpr std::uint8_t nd_hop_limit = 255;
 constexpr auto protocol_icmpv6 = static_cast<std::uint8_t>(IpProtocol::icmpv6);
 constexpr IpAddress all_routers = IpAddress::v6(0xff02, 0, 0, 0, 0, 0, 0, 2);
-constexpr IpPrefix everywhere{v6_unspecified, 0};
 // RFC 4861 10.
 constexpr std::uint8_t solicitations_max = 3;
 constexpr Duration solicitation_interval = Duration::from_s(4);
@@ -154,7 +153,7 @@ void Ip::select_router(bool leave_present) noexcept {
   for (std::size_t i = 0; i < interface_count_; ++i)
     for (std::size_t r = 0; r < interfaces_[i]->autoconf.router_count; ++r)
       all[count++] = {interfaces_[i]->autoconf.routers[r].address, static_cast<InterfaceId>(i)};
-  const Route* const present = routes_.find_v6(everywhere);
+  const Route* const present = routes_.find_v6(v6_everywhere);
   if (present != nullptr && !present->learned) return;  // a configured default route comes first
   std::size_t first = 0;
   if (present != nullptr) {
@@ -173,16 +172,16 @@ void Ip::select_router(bool leave_present) noexcept {
   if (chosen == nullptr && count != 0) chosen = &all[first % count];
   if (present != nullptr) {
     if (chosen != nullptr && chosen->address == present->gateway && chosen->interface == present->interface) return;
-    routes_.remove_learned(everywhere);
+    routes_.remove_learned(v6_everywhere);
   }
-  if (chosen != nullptr) (void)routes_.add_learned(everywhere, chosen->address, chosen->interface);
+  if (chosen != nullptr) (void)routes_.add_learned(v6_everywhere, chosen->address, chosen->interface);
   bump_generation(route_generation_);
 }
 
 /// A neighbour did not answer; if the default route leads through it, another router takes over.
 void Ip::leave_router(InterfaceId id, const IpAddress& address) noexcept {
   if (!address.is_link_local()) return;
-  const Route* const present = routes_.find_v6(everywhere);
+  const Route* const present = routes_.find_v6(v6_everywhere);
   if (present != nullptr && present->learned && present->interface == id && present->gateway == address)
     select_router(true);
 }

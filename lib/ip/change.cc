@@ -1,6 +1,7 @@
 // Addresses, routes and neighbours that change while packets flow: all checks come first (plan_ip), so that change() cannot
 // fail half-way, nor one core refuse what another has done.
 #include <algorithm>
+#include <utility>
 
 #include "pollux/ip/ip.h"
 
@@ -18,13 +19,13 @@ Result<IpPlan> plan_ip(const IpSettings& settings, PacketPool pool) {
     if (auto added = trial.add_route(route.prefix, route.gateway); !added) return tl::unexpected(added.error());
   for (const StaticNeighbor& neighbor : settings.neighbors)
     if (auto added = trial.add_neighbor(neighbor.address, neighbor.mac); !added) return tl::unexpected(added.error());
-  IpPlan plan{settings, trial.routes_, {}};
+  IpPlan plan{settings, std::move(trial.routes_), {}};
   trial.neighbors_.for_each(
       [&](Neighbor& neighbor) { plan.neighbors.push_back({neighbor.interface, neighbor.address, neighbor.mac()}); });
   return plan;
 }
 
-void Ip::change(const IpPlan& plan, TimePoint now) {
+void Ip::change(IpPlan& plan, TimePoint now) {
   const std::vector<InterfaceConfig>& interfaces = plan.settings.interfaces;
   POLLUX_CHECK(interfaces.size() == interface_count_, "%zu interfaces, planned for %zu", interface_count_, interfaces.size());
   now_ = std::max(now_, now);
@@ -109,12 +110,19 @@ void Ip::change_v6_addresses(Interface& port, const std::vector<IpPrefix>& wante
   }
 }
 
-void Ip::change_routes(const RouteTable& configured) noexcept {
-  const RouteTable before = routes_;
-  routes_ = configured;
-  for (const Route& route : before.v6_routes())
-    if (route.learned && interfaces_[route.interface]->speaks_v6())
-      (void)routes_.add_learned(route.given, route.gateway, route.interface);  // one that is configured now comes first
+// The two tables change places: nothing here takes time by the number of routes.
+void Ip::change_routes(RouteTable& configured) noexcept {
+  std::swap(routes_, configured);
+  const auto keep = [&](const IpPrefix& prefix) {
+    const Route* const before = configured.find_v6(prefix);
+    if (before != nullptr && before->learned)
+      (void)routes_.add_learned(prefix, before->gateway, before->interface);  // one that is configured now comes first
+  };
+  for (std::size_t i = 0; i < interface_count_; ++i) {
+    const Autoconf& autoconf = interfaces_[i]->autoconf;
+    for (std::size_t p = 0; p < autoconf.prefix_count; ++p) keep(autoconf.prefixes[p].prefix);
+  }
+  keep(v6_everywhere);
 }
 
 void Ip::change_neighbors(const std::vector<IpPlan::Neighbor>& wanted, TimePoint now) noexcept {

@@ -24,6 +24,7 @@ Ip::Ip(const IpOptions& options, PacketPool pool, Rng& rng)
     : options_(options),
       pool_(pool),
       rng_(rng),
+      routes_(options.routes_max, pool.socket()),
       // Bursts of a twentieth of a second: a scan of closed ports gets its answers, a flood gets the average.
       icmp_errors_(options.icmp_errors_per_second, options.icmp_errors_per_second / 20),
       neighbors_(options.neighbors_max, options.neighbor_queue_max, static_cast<std::uint32_t>(rng.next()),

@@ -57,6 +57,7 @@ struct IpOptions {
   std::uint32_t reassembly_fragments_max = 2048;  ///< fragments kept per core, at most a quarter of the packet pool
   std::uint32_t reassembly_source_max = 512;      ///< fragments kept of one source
   Duration reassembly_timeout = Duration::from_s(60);  ///< RFC 1122 3.3.2, RFC 8200 4.5
+  std::uint32_t routes_max = RouteTable::routes_max_default;  ///< of each family, per core; at most RouteTable::routes_limit
 };
 
 /// All that an operator sets about IP.
@@ -67,7 +68,7 @@ struct IpSettings {
   std::vector<StaticNeighbor> neighbors;
 };
 
-/// Settings that passed every check, ready to be taken over while packets flow. Made by plan_ip().
+/// Settings that passed every check, ready to be taken over by one Ip while packets flow. Made by plan_ip().
 struct IpPlan {
   struct Neighbor {
     InterfaceId interface;
@@ -124,8 +125,9 @@ class Ip {
   Result<void> add_neighbor(const IpAddress& address, const MacAddress& mac);
   /// Takes over what may change while it runs: addresses, routes, static neighbours, and of the options those that are no
   /// sizes of tables. `plan` has the interfaces it was set up with, in their order. New IPv4 addresses are announced, new
-  /// IPv6 ones are looked for duplicates first; what is no longer an address of ours is no longer answered for.
-  void change(const IpPlan& plan, TimePoint now);
+  /// IPv6 ones are looked for duplicates first; what is no longer an address of ours is no longer answered for. `plan` has the
+  /// routes of before then, so that its owner gives their memory back.
+  void change(IpPlan& plan, TimePoint now);
   /// Whether this is the core that announces, answers for and defends the addresses (InterfaceConfig::primary). One that
   /// becomes it announces them all.
   void set_primary(bool primary, TimePoint now) noexcept;
@@ -348,7 +350,7 @@ class Ip {
   friend Result<IpPlan> plan_ip(const IpSettings& settings, PacketPool pool);
   void change_v4_addresses(Interface& port, const InterfaceConfig& wanted, TimePoint now);
   void change_v6_addresses(Interface& port, const std::vector<IpPrefix>& wanted, TimePoint now) noexcept;
-  void change_routes(const RouteTable& configured) noexcept;
+  void change_routes(RouteTable& configured) noexcept;
   void change_neighbors(const std::vector<IpPlan::Neighbor>& wanted, TimePoint now) noexcept;
 
   // v4_set_up.cc

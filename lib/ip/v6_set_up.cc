@@ -46,6 +46,7 @@ V6Address& Ip::add_v6_address(Interface& port, const IpPrefix& prefix, TimePoint
 }
 
 Result<void> Ip::add_v6_addresses(Interface& port, TimePoint now) {
+  if (auto reserved = routes_.reserve_v6(); !reserved) return reserved;  // for what routers tell later
   if (port.config.v6_addresses.empty())
     add_v6_address(port, {IpAddress::v6_link_local(port.config.mac), link_local_prefix.length}, now);
   for (const IpPrefix& prefix : port.config.v6_addresses) {

@@ -45,6 +45,8 @@ class PacketPool {
   /// Data mbufs not in use now / in all. O(1) but sums per-core caches: call it once a turn, not per packet.
   std::uint32_t available() const noexcept { return rte_mempool_avail_count(data_); }
   std::uint32_t size() const noexcept { return data_->size; }
+  /// The NUMA node that the mbufs lie on; SOCKET_ID_ANY (-1): none in particular.
+  int socket() const noexcept { return data_->socket_id; }
   std::uint32_t in_use() const noexcept { return rte_mempool_in_use_count(data_); }
   /// The same for clone mbufs.
   std::uint32_t clones_available() const noexcept { return rte_mempool_avail_count(clones_); }

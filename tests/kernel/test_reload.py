@@ -1,6 +1,7 @@
 """The configuration changes under an l4echo that serves: whole or not at all, and connections live on."""
 import json
 import os
+import re
 import signal
 import socket
 import time
@@ -140,6 +141,24 @@ class Reload(harness.ServerTest):
         self.server.process.send_signal(signal.SIGHUP)
         wait_until(lambda: "the configuration stays as it is" in self.server.text(), 5, self.server.text)
         self.assertRegex(self.server.text(), r"l4echo\.yaml:\d+: YAML")
+
+    def test_hundreds_of_routes_are_taken_over_and_no_more_than_there_is_room_for(self):
+        def routes(count):
+            return [{"prefix": f"10.{i // 250}.{i % 250}.0/24", "gateway": KERNEL} for i in range(count)]
+        self.write_and_reload(routes=routes(500) + [{"prefix": f"{BEHIND}/32", "gateway": KERNEL}])
+        shown = l4ctl("show", "routes").stdout
+        self.assertEqual(len(re.findall(rf" {re.escape(KERNEL)} ", shown)), 501, shown)
+        for prefix in ("10.0.0.0/24", "10.1.249.0/24", f"{BEHIND}/32"):
+            self.assertRegex(shown, rf"{prefix} +{KERNEL}")
+        for _ in range(8):  # on both cores
+            with socket.create_connection((STACK, 7), 5, source_address=(BEHIND, 0)) as s:
+                self.echo(s)
+        self.write(routes=routes(1024))  # and the port's own subnet
+        refused = l4ctl("reload", check=False)
+        self.assertEqual(refused.returncode, 1)
+        self.assertIn("at most 1024 routes of a family (ip.routes_max)", refused.stdout)
+        with socket.create_connection((STACK, 7), 5, source_address=(BEHIND, 0)) as s:
+            self.echo(s)
 
     def test_set_changes_one_key(self):
         self.assertEqual(l4ctl("set", "tcp/nagle", "false").stdout, "tcp.nagle: true -> false\n")

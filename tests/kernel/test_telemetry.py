@@ -163,7 +163,8 @@ class Telemetry(harness.ServerTest):
                          {f"0.0.0.0:{port}" for port in (7, 9, 19, 80)})
         self.assertEqual(set(listeners["udp"].values()), {f"0.0.0.0:{port}" for port in (7, 9, 19)})
         self.assertIn(KERNEL, [entry["address"] for entry in neighbors["neighbors"].values()])
-        self.assertEqual(routes["0"], {"prefix": "192.0.2.0/24", "gateway": "on link", "port": "net_tap0"})
+        self.assertEqual(routes["total"], 1)
+        self.assertEqual(routes["routes"]["0"], {"prefix": "192.0.2.0/24", "gateway": "on link", "port": "net_tap0"})
         self.assertGreater(memory["process_resident_bytes"], 1 << 20)
         self.assertEqual((config["tcp/nagle"], config["ports/0/addresses"], config["app/http_port"]),
                          ("true", f"{STACK}/24", "80"))

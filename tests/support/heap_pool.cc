@@ -7,6 +7,8 @@
 #include <cstdlib>
 #include <cstring>
 
+#include "support/eal.h"
+
 namespace pollux::test {
 namespace {
 
@@ -131,6 +133,7 @@ struct HeapPool::Impl {
 };
 
 HeapPool::HeapPool(std::uint32_t packets, std::uint16_t room) : impl_(std::make_unique<Impl>()) {
+  ensure_eal();  // not for the mbufs: stacks keep their routes in DPDK's memory
   POLLUX_CHECK(heap_ops_index >= 0, "mempool ops not registered: %d", heap_ops_index);
   POLLUX_CHECK(room <= UINT16_MAX - RTE_PKTMBUF_HEADROOM, "room of %u octets", room);
   init_mempool(impl_->data, "heap_data", packets, static_cast<std::uint16_t>(RTE_PKTMBUF_HEADROOM + room));

@@ -1,5 +1,5 @@
 // A packet pool whose every mbuf is its own heap block, so that AddressSanitizer sees a one-octet over-read
-// or a use after free that an ordinary mempool hides. Needs no EAL. Also the way to run out of mbufs on
+// or a use after free that an ordinary mempool hides. Also the way to run out of mbufs on
 // purpose.
 #pragma once
 

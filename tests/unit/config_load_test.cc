@@ -144,7 +144,7 @@ TEST(ConfigListing, NamesEveryValueInFull) {
 TEST(Schema, HasAKeyForEveryField) {
   EXPECT_EQ(sizeof(TcpConnOptions), 88u);
   EXPECT_EQ(sizeof(TcpOptions), 216u);
-  EXPECT_EQ(sizeof(IpOptions), 80u);
+  EXPECT_EQ(sizeof(IpOptions), 88u);
   EXPECT_EQ(sizeof(PortConfig), 120u);
   EXPECT_EQ(sizeof(VlanConfig), 40u);
   EXPECT_EQ(sizeof(UdpOptions), 12u);

@@ -1,8 +1,8 @@
 // Socket filters: made from expressions and programs (DPDK's BPF needs an EAL), run on packets of both families.
 #include <gtest/gtest.h>
-#include <rte_eal.h>
 
 #include "ip_v6_host.h"
+#include "support/eal.h"
 #include "udp_host.h"
 
 namespace pollux::test {
@@ -10,15 +10,7 @@ namespace {
 
 class Filter : public testing::Test {
  protected:
-  static void SetUpTestSuite() {
-    static std::vector<std::string> words = {"unit_filter_eal", "--no-huge", "--no-shconf", "--no-telemetry",
-                                             "--no-pci", "--log-level=error", "-m", "64"};
-    static std::vector<char*> argv;
-    for (std::string& word : words) argv.push_back(word.data());
-    argv.push_back(nullptr);
-    ASSERT_GE(rte_eal_init(static_cast<int>(words.size()), argv.data()), 0);
-  }
-  static void TearDownTestSuite() { EXPECT_EQ(rte_eal_cleanup(), 0); }
+  static void SetUpTestSuite() { ensure_eal(); }
 };
 
 SocketFilter filter_of(const std::string& expression) {

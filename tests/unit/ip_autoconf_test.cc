@@ -147,6 +147,31 @@ TEST(Autoconf, AnOnLinkPrefixIsAConnectedRouteForItsLifetime) {
   EXPECT_EQ(host.next_hop(on_link), peer_link_local);
 }
 
+TEST(Autoconf, WhatRoutersToldOutlivesAChangeOfTheConfiguration) {
+  AutoHost host;
+  host.hears({.lifetime_s = 100, .prefix = advertised, .flags = on_link_flag, .valid_s = 50});
+  const auto change = [&](const std::vector<StaticRoute>& routes, std::vector<IpPrefix> addresses = {}) {
+    InterfaceConfig port = automatic_port();
+    port.v6_addresses = std::move(addresses);
+    auto plan = plan_ip({IpOptions{}, {port}, routes, {}}, host.heap.pool());
+    ASSERT_TRUE(plan) << plan.error().text;
+    host.ip.change(*plan, host.now);
+  };
+  change({});
+  EXPECT_EQ(host.next_hop(on_link), on_link);
+  EXPECT_EQ(host.next_hop(remote_v6), peer_link_local);
+  // What is configured comes first, for as long as it is.
+  const IpPrefix subnet{IpAddress::v6(0x2001, 0xdb8, 0, 0, 0, 0, 0, 1), 64};
+  change({{v6_everywhere, router_v6}, {advertised, router_v6}}, {subnet});
+  EXPECT_EQ(host.next_hop(on_link), router_v6);
+  EXPECT_EQ(host.next_hop(remote_v6), router_v6);
+  change({});
+  host.hears({.lifetime_s = 100});
+  EXPECT_EQ(host.next_hop(remote_v6), peer_link_local);
+  host.run_for(Duration::from_s(101));
+  EXPECT_EQ(host.next_hop(remote_v6), std::nullopt) << "their lifetimes go on";
+}
+
 TEST(Autoconf, AnAddressIsFormedUsedDeprecatedAndForgotten) {  // RFC 4862 5.5.3, 5.5.4
   AutoHost host(automatic_port(true));
   host.hears({.prefix = advertised, .valid_s = 300, .preferred_s = 100});

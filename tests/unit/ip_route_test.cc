@@ -102,43 +102,6 @@ TEST(IpAddresses, LocalAndGroup) {
     EXPECT_FALSE(host.ip.is_group(address(text))) << text;
 }
 
-TEST(Routes, TheLongestMatchWinsWhateverTheOrderOfTheirAdding) {
-  const char* const routes[] = {"0.0.0.0/0", "10.0.0.0/8", "10.1.0.0/16", "10.1.2.0/24", "10.1.2.3/32"};
-  const int orders[][5] = {{0, 1, 2, 3, 4}, {4, 3, 2, 1, 0}, {2, 0, 4, 1, 3}};
-  for (const auto& order : orders) {
-    RouteTable table;
-    for (const int i : order)
-      ASSERT_TRUE(table.add(prefix(routes[i]), gateway_ip, static_cast<InterfaceId>(i)));
-    const std::pair<const char*, int> lookups[] = {{"10.1.2.3", 4}, {"10.1.2.4", 3}, {"10.1.3.3", 2},
-                                                   {"10.2.0.0", 1}, {"11.0.0.0", 0}, {"255.255.255.255", 0}};
-    for (const auto& [text, expected] : lookups) {
-      const Route* const route = table.lookup(address(text).v4_value());
-      ASSERT_NE(route, nullptr);
-      EXPECT_EQ(route->interface, expected) << text;
-    }
-  }
-}
-
-TEST(Routes, HostBitsOfAPrefixAreIgnored) {
-  RouteTable table;
-  ASSERT_TRUE(table.add(prefix("10.1.2.3/16"), gateway_ip, 0));
-  EXPECT_NE(table.lookup(address("10.1.200.200").v4_value()), nullptr);
-  EXPECT_EQ(table.lookup(address("10.2.2.3").v4_value()), nullptr);
-  EXPECT_EQ(table.add(prefix("10.1.9.9/16"), gateway_ip, 1).error().code, ErrorCode::address_in_use);
-}
-
-TEST(Routes, TheTableIsBounded) {
-  RouteTable table;
-  for (std::uint32_t i = 0; i < RouteTable::routes_max; ++i)
-    ASSERT_TRUE(table.add({IpAddress::v4(0x0a000000u + (i << 8)), 24}, gateway_ip, 0));
-  const auto full = table.add(prefix("11.0.0.0/8"), gateway_ip, 0);
-  ASSERT_FALSE(full.has_value());
-  EXPECT_EQ(full.error().code, ErrorCode::limit_reached);
-  EXPECT_NE(full.error().text.find("64"), std::string::npos);
-  for (std::uint32_t i = 0; i < RouteTable::routes_max; ++i)
-    EXPECT_NE(table.lookup(0x0a000001u + (i << 8)), nullptr) << i;
-}
-
 TEST(Routes, AGatewayMustBeANeighbour) {
   IpHost host;
   const std::pair<const char*, ErrorCode> bad[] = {{"198.51.100.1", ErrorCode::no_route},

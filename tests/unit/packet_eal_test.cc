@@ -1,20 +1,15 @@
 // The test pool in a process that runs an EAL, side by side with an ordinary mempool.
 #include <gtest/gtest.h>
-#include <rte_eal.h>
 
 #include "packet_chain.h"
+#include "support/eal.h"
 #include "support/heap_pool.h"
 
 namespace pollux::test {
 namespace {
 
 TEST(HeapPool, WorksBesideTheEalAndItsMempools) {
-  std::vector<std::string> words = {"unit_packet_eal", "--no-huge",         "--no-shconf", "--no-telemetry",
-                                    "--no-pci",        "--log-level=error", "-m",          "64"};
-  std::vector<char*> argv;
-  for (std::string& word : words) argv.push_back(word.data());
-  argv.push_back(nullptr);
-  ASSERT_GE(rte_eal_init(static_cast<int>(words.size()), argv.data()), 0);
+  ensure_eal();
   rte_mempool* const data =
       rte_pktmbuf_pool_create("data", 63, 16, 0, RTE_MBUF_DEFAULT_BUF_SIZE, SOCKET_ID_ANY);
   rte_mempool* const clones = rte_pktmbuf_pool_create("clones", 63, 16, 0, 0, SOCKET_ID_ANY);
@@ -38,7 +33,6 @@ TEST(HeapPool, WorksBesideTheEalAndItsMempools) {
   }
   rte_mempool_free(clones);
   rte_mempool_free(data);
-  EXPECT_EQ(rte_eal_cleanup(), 0);
 }
 
 }  // namespace
