@@ -1,5 +1,7 @@
 // Packets beyond the MTU that may be cut (RFC 791 3.2, RFC 8200 4.5): their header is made once, for the
 // whole; a packet that waits for a neighbour's address waits whole, and its fragments leave together.
+#include <rte_ip_frag.h>
+
 #include <algorithm>
 #include <array>
 #include <cstring>
@@ -15,6 +17,7 @@ namespace {
 
 constexpr std::uint32_t ethernet_size = EthernetFields::size;
 constexpr std::uint32_t length_max = 65535;  // IPv4: of the packet; IPv6: of the payload
+constexpr std::size_t fragments_max = 128;   // of 65,515 octets over 552, the least that is cut to
 
 std::uint32_t piece_size(bool v4, std::uint32_t mtu) noexcept {
   const std::uint32_t headers =
@@ -128,57 +131,52 @@ bool Ip::must_be_cut(const Interface& port, const Packet& packet) const noexcept
          size > path_mtu(IpAddress::v6_from_wire(ip + 24), port.id);
 }
 
-/// `packet` starts with an Ethernet and an IPv4 header without options, or an IPv6 header alone.
+/// `packet` starts with an Ethernet and an IPv4 header without options, or an IPv6 header alone. Its octets are not copied:
+/// rte_ip_frag makes an mbuf of headers for each fragment, and refers to them behind it.
 DropReason Ip::transmit_fragments(Interface& port, Packet packet) noexcept {
-  std::array<std::uint8_t, ethernet_size + Ipv6Fields::size + Ipv6FragmentFields::size> headers;
-  std::uint8_t* const ip = headers.data() + ethernet_size;
-  const bool v4 = packet.data()[ethernet_size] >> 4 == 4;
-  const std::uint32_t ip_size = v4 ? std::uint32_t{Ipv4Fields::size} : std::uint32_t{Ipv6Fields::size};
-  const std::uint32_t added = v4 ? 0 : std::uint32_t{Ipv6FragmentFields::size};
+  std::array<std::uint8_t, ethernet_size> ethernet;
+  std::memcpy(ethernet.data(), packet.data(), ethernet_size);
+  packet.pull_front(ethernet_size);
+  const bool v4 = packet.data()[0] >> 4 == 4;
   const auto fail = [&](DropReason reason) {
     counters_.add(v4 ? Counter::ip_frag_fails : Counter::ip6_frag_fails);
     return reason;
   };
-  std::memcpy(headers.data(), packet.data(), ethernet_size + ip_size);
-  packet.pull_front(ethernet_size + ip_size);
-  const IpAddress destination = v4 ? IpAddress::v4_from_wire(ip + 16) : IpAddress::v6_from_wire(ip + 24);
-  const std::uint32_t size = piece_size(v4, path_mtu(destination, port.id));
-  const std::uint32_t fragments = (packet.size() + size - 1) / size;
-  if (port.tx.room() < fragments) return fail(drop(DropReason::tx_batch_full));
+  const IpAddress destination =
+      v4 ? IpAddress::v4_from_wire(packet.data() + 16) : IpAddress::v6_from_wire(packet.data() + 24);
+  const std::uint16_t mtu = path_mtu(destination, port.id);
+  const std::uint32_t ip_size = v4 ? std::uint32_t{Ipv4Fields::size} : std::uint32_t{Ipv6Fields::size};
+  const std::uint32_t size = piece_size(v4, mtu);
+  const auto wanted = static_cast<std::uint16_t>((packet.size() - ip_size + size - 1) / size);
+  std::array<rte_mbuf*, fragments_max> fragments;
+  POLLUX_DCHECK(wanted <= fragments.size());
+  if (port.tx.room() < wanted) return fail(drop(DropReason::tx_batch_full));
 
   const std::uint32_t identification = next_identification(destination);
-  const std::uint8_t next_header = ip[6];  // of IPv6
-  for (std::uint32_t offset = 0; packet;) {
-    const bool more = packet.size() > size;
-    Packet piece = more ? pool_.split_front(packet, size) : std::move(packet);
-    if (!piece) return fail(drop(DropReason::no_mbuf));
-    const std::uint32_t length = piece.size();
-    std::uint8_t* const to = prepend_header(pool_, piece, ethernet_size + ip_size + added);
-    if (to == nullptr) return fail(drop(DropReason::no_mbuf));
+  if (v4) store_be16(packet.data() + 4, static_cast<std::uint16_t>(identification));
+  const int made =
+      v4 ? rte_ipv4_fragment_packet(packet.mbuf(), fragments.data(), wanted, mtu, pool_.data_mempool(), pool_.clone_mempool())
+         : rte_ipv6_fragment_packet(packet.mbuf(), fragments.data(), wanted, mtu, pool_.data_mempool(), pool_.clone_mempool());
+  if (made < 0) return fail(drop(DropReason::no_mbuf));
+  packet.reset();  // the fragments keep what they refer to
+  DropReason result = DropReason::none;
+  for (int i = 0; i < made; ++i) {
+    Packet piece(fragments[static_cast<std::size_t>(i)]);
+    if (result != DropReason::none) continue;  // a datagram without one of its fragments is of no use
+    std::uint8_t* const ip = piece.data();
     if (v4) {
-      store_be16(ip + 2, static_cast<std::uint16_t>(ip_size + length));
-      store_be16(ip + 4, static_cast<std::uint16_t>(identification));
-      store_be16(ip + 6, static_cast<std::uint16_t>((more ? 0x2000u : 0) | offset / 8));
-      store_be16(ip + 10, 0);
-      ChecksumSum sum;
+      ChecksumSum sum;  // left at 0 for us
       sum.add({ip, ip_size});
       store_be16(ip + 10, sum.finish());
     } else {
-      store_be16(ip + 4, static_cast<std::uint16_t>(added + length));
-      ip[6] = static_cast<std::uint8_t>(Ipv6Extension::fragment);
-      Ipv6FragmentFields{.next_header = next_header,
-                         .offset = static_cast<std::uint16_t>(offset),
-                         .more = more,
-                         .identification = identification}
-          .emit(ip + ip_size);
+      store_be32(ip + ip_size + 4, identification);  // rte_ip_frag's is always 0
     }
-    std::memcpy(to, headers.data(), ethernet_size + ip_size + added);
+    std::memcpy(piece.push_front(ethernet_size), ethernet.data(), ethernet_size);
     piece.mbuf()->ol_flags &= RTE_MBUF_F_INDIRECT | RTE_MBUF_F_EXTERNAL;
-    if (const DropReason reason = transmit(port, std::move(piece)); reason != DropReason::none)
-      return fail(reason);
-    counters_.add(v4 ? Counter::ip_frag_creates : Counter::ip6_frag_creates);
-    offset += length;
+    result = transmit(port, std::move(piece));
+    if (result == DropReason::none) counters_.add(v4 ? Counter::ip_frag_creates : Counter::ip6_frag_creates);
   }
+  if (result != DropReason::none) return fail(result);
   counters_.add(v4 ? Counter::ip_frag_oks : Counter::ip6_frag_oks);
   return DropReason::none;
 }

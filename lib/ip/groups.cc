@@ -89,6 +89,7 @@ std::optional<Ip::Refusal> Ip::try_membership(SlabHandle owner, InterfaceId id, 
   if (!filter.is_member()) memberships_.erase(memberships_.begin() + (&membership - memberships_.data()));
   table.set(group, *sum, now_);
   port.update_due();
+  listeners_changed();
   return std::nullopt;
 }
 
@@ -103,6 +104,7 @@ void Ip::leave_groups(SlabHandle owner) noexcept {
         .set(gone.group, sum_of(gone.interface, gone.group).value_or(GroupFilter{GroupMode::exclude, {}}),
              now_);
     port.update_due();
+    listeners_changed();
   }
 }
 

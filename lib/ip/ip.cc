@@ -197,6 +197,8 @@ void Ip::advance(TimePoint now) noexcept {
   for (std::size_t i = 0; i < interface_count_; ++i)
     if (now >= interfaces_[i]->due) run_due(*interfaces_[i], now);
   if (now >= reassembler_.next_deadline()) expire_fragments(now);
+  if (now >= listeners_due_) [[unlikely]]
+    tell_listeners(now);
 }
 
 void Ip::run_due(Interface& port, TimePoint now) noexcept {
@@ -218,7 +220,7 @@ void Ip::Interface::update_due() noexcept {
 }
 
 TimePoint Ip::next_deadline() const noexcept {
-  TimePoint next = std::min(neighbors_.next_deadline(), reassembler_.next_deadline());
+  TimePoint next = std::min({neighbors_.next_deadline(), reassembler_.next_deadline(), listeners_due_});
   for (std::size_t i = 0; i < interface_count_; ++i) next = std::min(next, interfaces_[i]->due);
   return next;
 }

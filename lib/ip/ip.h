@@ -137,6 +137,7 @@ class Ip {
     steering_ = steering;
     core_ = core;
     cores_ = cores;
+    listeners_told_.assign(cores, {});
   }
 
   /// The core that all calls come from, of this and of the layers above (see Stack::take_core).
@@ -252,6 +253,10 @@ class Ip {
   /// has.
   bool copy_to_members(const RxPacket& packet) noexcept;
   bool is_wanted_elsewhere(const RxPacket& packet) const noexcept;
+  /// False: no other core listens to `group`. True: share_own() brings it a copy of what this core sends there.
+  bool may_be_heard_elsewhere(InterfaceId interface, const IpAddress& group) const noexcept;
+  /// `packet` as it would come out of input(), with its headers in front.
+  void share_own(const RxPacket& packet) noexcept;
   /// Somebody here, or on a core that this one speaks for, listens to `group`.
   bool is_member(InterfaceId interface, const IpAddress& group) const noexcept;
 
@@ -432,7 +437,15 @@ class Ip {
 
   // core_groups.cc
   static constexpr std::uint16_t primary_core = 0;
+  using ListenerBits = std::array<std::uint64_t, 4>;
   bool tell_primary(const Interface& port, const IpAddress& group, const GroupFilter& filter) noexcept;
+  void tell_listeners(TimePoint now) noexcept;
+  bool give_copy(std::uint16_t core, const RxPacket& packet) noexcept;
+  std::optional<std::uint16_t> core_behind(const rte_mbuf* m) const noexcept;
+  /// Whom has listens to what has changed: the other cores are to be told.
+  void listeners_changed() noexcept {
+    if (cores_ > 1 && core_ == primary_core) listeners_due_ = now_;
+  }
   DropReason core_message_input(const Packet& frame) noexcept;
 
   // groups.cc
@@ -519,6 +532,9 @@ class Ip {
   TokenBucket icmp_errors_;
   std::vector<GroupMembership> memberships_;  // room for memberships_max
   bool has_remote_members_ = false;           // some of memberships_ are other cores'
+  TimePoint listeners_due_ = TimePoint::never();  // on the primary core: when others are told who listens
+  std::vector<ListenerBits> listeners_told_;      // the same: what each core was told last
+  ListenerBits listeners_elsewhere_{};            // on the others: what the primary said
   std::bitset<256> accepted_;                 // protocols that somebody above handles
   NeighborTable neighbors_;
   Reassembler reassembler_;

@@ -78,7 +78,7 @@ DropReason Ip::ipv4_input(InterfaceId id, Packet& frame, bool group_frame, TimeP
   // RFC 3376 4.2.13, RFC 4541 2.1.1: switches and hosts without an address speak IGMP from 0.0.0.0.
   const bool is_nobodys_igmp =
       source.is_unspecified() && ip->protocol() == static_cast<std::uint8_t>(IpProtocol::igmp);
-  if (is_bad_source(source.v4_value()) && !is_nobodys_igmp) return DropReason::ip_bad_source;
+  if (is_bad_source(source.v4_value()) && !is_nobodys_igmp && !core_behind(frame.mbuf())) return DropReason::ip_bad_source;
   // RFC 1122 3.3.6: a unicast packet does not come in a group frame.
   if (group_frame && target == Target::local) return DropReason::ip_in_group_frame;
 

@@ -20,7 +20,8 @@ DropReason Ip::ipv6_input(InterfaceId id, Packet& frame, bool group_frame, TimeP
   const Target target = classify_v6(*interfaces_[id], out.destination);
   if (target == Target::other) return DropReason::ip_not_local;
   // RFC 4291 2.5.3, 2.7; the unspecified address only where duplicates are looked for (RFC 4862 5.4).
-  if (out.source.is_multicast() || out.source.is_loopback() || is_local_v6(out.source))
+  if (out.source.is_multicast() || out.source.is_loopback() ||
+      (is_local_v6(out.source) && !core_behind(frame.mbuf())))
     return DropReason::ip_bad_source;
   if (group_frame && target == Target::local) return DropReason::ip_in_group_frame;
 

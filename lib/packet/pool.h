@@ -47,6 +47,9 @@ class PacketPool {
   std::uint32_t size() const noexcept { return data_->size; }
   /// The NUMA node that the mbufs lie on; SOCKET_ID_ANY (-1): none in particular.
   int socket() const noexcept { return data_->socket_id; }
+  /// For DPDK's own functions that make packets.
+  rte_mempool* data_mempool() noexcept { return data_; }
+  rte_mempool* clone_mempool() noexcept { return clones_; }
   std::uint32_t in_use() const noexcept { return rte_mempool_in_use_count(data_); }
   /// The same for clone mbufs.
   std::uint32_t clones_available() const noexcept { return rte_mempool_avail_count(clones_); }

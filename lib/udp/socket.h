@@ -71,7 +71,7 @@ class UdpHandler {
 struct UdpSocketOptions {
   std::uint8_t ttl = 0;            ///< of datagrams to one host; IPv6: the hop limit; 0: IpOptions::ttl
   std::uint8_t multicast_ttl = 1;  ///< of datagrams to groups; 1: they stay on the link (RFC 1112 6.1); 0: on the host
-  bool multicast_loop = true;      ///< what is sent to groups comes to this core's own sockets too
+  bool multicast_loop = true;      ///< what is sent to groups comes to our own sockets too, on whichever core
   std::uint8_t tos = 0;            ///< of what is sent; IPv6: the traffic class
   /// False: what is sent over IPv4 carries no checksum (RFC 768), and over IPv6 with zero_checksum6.
   bool send_checksum = true;

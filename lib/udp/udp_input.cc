@@ -192,7 +192,7 @@ void Udp::deliver_looped(TimePoint now) noexcept {
   std::array<RxPacket, looped_max> taken;
   const std::size_t count = std::exchange(looped_count_, 0);
   std::move(looped_.begin(), looped_.begin() + static_cast<std::ptrdiff_t>(count), taken.begin());
-  for (std::size_t i = 0; i < count; ++i) take(taken[i], now, false);
+  for (std::size_t i = 0; i < count; ++i) take(taken[i], now, ip_.is_wanted_elsewhere(taken[i]));
   deliver();
 }
 

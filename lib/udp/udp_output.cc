@@ -194,17 +194,22 @@ void Udp::transmit(Socket& socket, const Endpoint& remote, const Source& source,
     (void)ip_.send_v6(std::move(packet), send, socket.route, ip_.now());
 }
 
-// A copy for this core's own sockets that have joined, as if it had come through the port: RFC 1112 6.1.
+// A copy for the sockets that have joined, this core's and others', as if it had come through the port: RFC 1112 6.1.
 // `packet` begins at the UDP header.
 void Udp::loop_back(const Packet& packet, const IpSend& send, InterfaceId interface) noexcept {
-  if (!ip_.is_member(interface, send.destination)) return;
-  if (looped_count_ == looped_max) return counters_.drop(DropReason::udp_loopback_full);
+  const bool here = ip_.is_member(interface, send.destination);
+  const bool elsewhere = ip_.may_be_heard_elsewhere(interface, send.destination);
+  if (!here && !elsewhere) return;
   const bool v4 = send.destination.is_v4();
   const std::uint32_t header = v4 ? std::uint32_t{Ipv4Fields::size} : std::uint32_t{Ipv6Fields::size};
   Packet copy = pool_.copy_of(packet);
   if (!copy) return counters_.drop(DropReason::no_mbuf);
-  std::uint8_t* const ip = copy.push_front(header);
-  POLLUX_DCHECK(ip != nullptr);  // a fresh mbuf's headroom
+  std::uint8_t* const ethernet = copy.push_front(EthernetFields::size + header);
+  POLLUX_DCHECK(ethernet != nullptr);  // a fresh mbuf's headroom
+  const MacAddress& mac = ip_.interface(interface).mac;
+  EthernetFields{.destination = group_mac(send.destination), .source = mac, .type = v4 ? EtherType::ipv4 : EtherType::ipv6}
+      .emit(ethernet);
+  std::uint8_t* const ip = ethernet + EthernetFields::size;
   const auto length = static_cast<std::uint16_t>(packet.size());
   if (v4)
     Ipv4Fields{.tos = send.tos,
@@ -222,10 +227,10 @@ void Udp::loop_back(const Packet& packet, const IpSend& send, InterfaceId interf
                .source = send.source,
                .destination = send.destination}
         .emit(ip);
-  copy.pull_front(header);
+  copy.pull_front(EthernetFields::size + header);
   copy.mbuf()->ol_flags |=
       RTE_MBUF_F_RX_L4_CKSUM_GOOD;  // it never left: a checksum left to the port is not there yet
-  looped_[looped_count_++] = {.packet = std::move(copy),
+  RxPacket looped = {.packet = std::move(copy),
                               .source = send.source,
                               .destination = send.destination,
                               .interface = interface,
@@ -234,6 +239,10 @@ void Udp::loop_back(const Packet& packet, const IpSend& send, InterfaceId interf
                               .tos = send.tos,
                               .ip_header_length = static_cast<std::uint16_t>(header),
                               .to_group = true};
+  if (elsewhere) ip_.share_own(looped);
+  if (!here) return;
+  if (looped_count_ == looped_max) return counters_.drop(DropReason::udp_loopback_full);
+  looped_[looped_count_++] = std::move(looped);
 }
 
 SendStatus Udp::choose_route(Socket& socket, const IpAddress& remote) noexcept {

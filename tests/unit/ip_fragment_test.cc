@@ -497,6 +497,23 @@ TEST_P(Fragments, AllOfThemFitTheBatchOrNoneLeaves) {
   EXPECT_EQ(host.ip.tx(0).room(), 1u);
 }
 
+TEST_P(Fragments, WithoutMbufsForAllOfThemNoneLeaves) {
+  reach();
+  RouteCache cache;
+  Packet packet = host.heap.pool().copy_of(pattern(5000));
+  host.heap.set_limit(packet.segment_count() + 2);  // of the four that the fragments' headers take
+  EXPECT_EQ(host.ip.send(std::move(packet),
+                         {.source = v4() ? our_ip : our_v6, .destination = peer(), .protocol = 253, .may_fragment = true},
+                         cache, host.now),
+            DropReason::no_mbuf);
+  EXPECT_EQ(count(Counter::ip_frag_fails, Counter::ip6_frag_fails), 1u);
+  EXPECT_TRUE(host.sent().empty());
+  EXPECT_EQ(host.heap.in_use(), 0u);
+  host.heap.set_limit(65536);
+  EXPECT_EQ(send(pattern(2000)), DropReason::none);
+  EXPECT_EQ(host.sent().size(), 2u);
+}
+
 TEST_P(Fragments, IdentificationsDifferFromDatagramToDatagram) {
   reach();
   std::vector<std::uint32_t> ids;

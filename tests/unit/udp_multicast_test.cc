@@ -277,22 +277,27 @@ TEST(Broadcast, ReachesEachOfTheSocketsThatShareAPort) {
 
 // --- Several cores -----------------------------------------------------------------------------------------
 
-/// One of two cores that share a port: what it gives the other waits until deliver().
+/// One of three cores that share a port: what it gives the others waits until the test's turn().
 struct Core final : FrameSteering {
+  struct Given {
+    std::uint16_t to;
+    Packet frame;
+  };
   explicit Core(std::uint16_t core) : core_(core) {
     InterfaceConfig port = v6_port();
     port.primary = core == 0;
     port.v6_addresses = {{our_v6, 64}};
+    port.offloads.udp_checksum = true;  // so what a core sends has none yet when another hears it
     host = std::make_unique<V6Host>(IpOptions{.dad_solicitations = 0}, port);
     udp = std::make_unique<Udp>(UdpOptions{}, host->ip, host->heap.pool(), host->counters, host->rng);
-    host->ip.set_steering(this, core, 2);
+    host->ip.set_steering(this, core, 3);
   }
   Verdict steer(InterfaceId, Packet&) noexcept override { return Verdict::ours; }
   bool give(std::uint16_t to, InterfaceId id, Packet& frame) noexcept override {
     EXPECT_EQ(id, 0);
     EXPECT_NE(to, core_);
     if (is_full) return false;
-    given.push_back(std::move(frame));
+    given.push_back({to, std::move(frame)});
     return true;
   }
   void receive(Packet frame) {
@@ -308,24 +313,28 @@ struct Core final : FrameSteering {
 
   std::uint16_t core_;
   bool is_full = false;
-  std::vector<Packet> given;
+  std::vector<Given> given;
   std::unique_ptr<V6Host> host;
   std::unique_ptr<Udp> udp;
 };
 
 class CoreGroups : public testing::TestWithParam<IpAddress> {
  protected:
-  CoreGroups() { second.advance(Duration{}), first.advance(Duration::from_s(5)), (void)sent(); }
+  CoreGroups() { third.advance(Duration{}), second.advance(Duration{}), first.advance(Duration::from_s(5)), (void)sent(); }
   ~CoreGroups() override {
-    first.given.clear();
-    second.given.clear();
+    for (Core* core : cores) core->given.clear();
   }
   /// A moment later, with what the cores had for each other.
   void turn() {
-    second.advance(Duration::from_ms(20));
-    for (Packet& frame : std::exchange(second.given, {})) first.receive(std::move(frame));
-    first.advance(Duration::from_ms(20));
-    for (Packet& frame : std::exchange(first.given, {})) second.receive(std::move(frame));
+    for (Core* core : {&third, &second, &first}) {
+      core->advance(Duration::from_ms(20));
+      for (auto& [to, frame] : std::exchange(core->given, {})) cores.at(to)->receive(std::move(frame));
+    }
+  }
+  std::size_t drops() const {
+    std::size_t sum = 0;
+    for (const Core* core : cores) sum += core->host->counters.drops();
+    return sum;
   }
   std::size_t sent() { return first.host->sent().size(); }
   Frame datagram(bool from_router = false) const {
@@ -338,8 +347,9 @@ class CoreGroups : public testing::TestWithParam<IpAddress> {
   }
 
   const IpAddress group = GetParam();
-  Core first{0}, second{1};
-  Recorder here, there;
+  Core first{0}, second{1}, third{2};
+  const std::array<Core*, 3> cores{&first, &second, &third};
+  Recorder here, there, far;
 };
 
 TEST_P(CoreGroups, TheFirstCoreReportsWhatAnotherJoinsAndHandsItACopy) {
@@ -404,13 +414,94 @@ TEST_P(CoreGroups, WhatDoesNotFitTheWayIsToldLaterAndCountedWhenItIsADatagram) {
   EXPECT_TRUE(there.got.empty());
 }
 
+TEST_P(CoreGroups, OwnSendsReachTheMembersOfEveryCoreOnce) {
+  UdpSocket on_first = first.bind(here), on_second = second.bind(there), on_third = third.bind(far);
+  const auto heard = [&] { return std::array{here.got.size(), there.got.size(), far.got.size()}; };
+  using Heard = std::array<std::size_t, 3>;
+  ASSERT_TRUE(on_second.join(group));
+  turn(), turn();
+  EXPECT_EQ(on_first.send_to({group, 5000}, pattern(3000)), SendStatus::ok);
+  turn(), turn();
+  EXPECT_EQ(heard(), (Heard{0, 1, 0}));
+  ASSERT_EQ(there.got.size(), 1u);
+  EXPECT_EQ(there.got[0].data, text_of(pattern(3000))) << "whole, though it leaves the port in fragments";
+  EXPECT_EQ(there.got[0].remote, (Endpoint{group.is_v4() ? our_ip : our_v6, 5000}));
+  EXPECT_EQ(there.got[0].local, group);
+  EXPECT_EQ(on_second.send_to({group, 5000}, "x"), SendStatus::ok);
+  EXPECT_TRUE(second.given.empty()) << "nobody else listens, and it knows";
+  turn(), turn();
+  EXPECT_EQ(heard(), (Heard{0, 2, 0}));
+  ASSERT_TRUE(on_first.join(group));
+  ASSERT_TRUE(on_third.join(group));
+  turn(), turn();
+  for (std::size_t i = 1; i <= 3; ++i) {
+    UdpSocket sender = i == 1 ? on_first : i == 2 ? on_second : on_third;
+    EXPECT_EQ(sender.send_to({group, 5000}, "y"), SendStatus::ok);
+    turn(), turn();
+    EXPECT_EQ(heard(), (Heard{i, 2 + i, i})) << "sent by " << i;
+  }
+  on_third.set_options({.multicast_loop = false});
+  EXPECT_EQ(on_third.send_to({group, 5000}, "for others"), SendStatus::ok);
+  EXPECT_TRUE(third.given.empty());
+  const IpAddress us[] = {group.is_v4() ? our_ip : our_v6};
+  ASSERT_TRUE(on_second.set_source_filter(group, GroupMode::exclude, us));
+  turn(), turn();
+  EXPECT_EQ(on_first.send_to({group, 5000}, "z"), SendStatus::ok);
+  turn(), turn();
+  EXPECT_EQ(heard(), (Heard{4, 5, 4})) << "sources are selected of own sends too";
+  ASSERT_TRUE(on_third.leave(group));
+  on_third.set_options({});
+  turn(), turn();
+  EXPECT_EQ(on_third.send_to({group, 5000}, "from outside"), SendStatus::ok);
+  turn(), turn();
+  EXPECT_EQ(heard(), (Heard{5, 5, 4}));
+  EXPECT_EQ(drops(), 0u) << "that a sender has not joined is no loss";
+}
+
+TEST_P(CoreGroups, OwnSendsThatFindNoWayAreCountedAndTheOtherCoresAreToldAgain) {
+  UdpSocket on_first = first.bind(here), on_second = second.bind(there);
+  first.is_full = true;
+  ASSERT_TRUE(on_first.join(group));
+  turn(), turn();
+  EXPECT_EQ(on_second.send_to({group, 5000}, "x"), SendStatus::ok);
+  EXPECT_TRUE(second.given.empty()) << "it has not been told yet";
+  EXPECT_FALSE(first.host->ip.next_deadline().is_never());
+  first.is_full = false;
+  turn(), turn();
+  const IpAddress unwanted[] = {group.is_v4() ? peer_ip : peer_v6};
+  ASSERT_TRUE(on_first.set_source_filter(group, GroupMode::exclude, unwanted));
+  first.advance(Duration::from_ms(20));
+  EXPECT_TRUE(first.given.empty()) << "they know that";
+  second.is_full = true;
+  EXPECT_EQ(on_second.send_to({group, 5000}, "x"), SendStatus::ok);
+  EXPECT_EQ(second.host->drops(DropReason::handover_full), 1u);
+  second.is_full = false;
+  EXPECT_EQ(on_second.send_to({group, 5000}, "x"), SendStatus::ok);
+  turn();
+  EXPECT_EQ(here.got.size(), 1u);
+  on_first.close();
+  turn(), turn();
+  EXPECT_EQ(on_second.send_to({group, 5000}, "x"), SendStatus::ok);
+  EXPECT_TRUE(second.given.empty()) << "it was told that nobody listens any more";
+}
+
+TEST_P(CoreGroups, OurAddressIsNoSourceOfFramesFromTheWire) {
+  UdpSocket on_first = first.bind(here);
+  ASSERT_TRUE(on_first.join(group));
+  const IpAddress us = group.is_v4() ? our_ip : our_v6;
+  first.host->ip.set_steering(&first, 0, 1000);  // however many cores there are
+  first.receive(first.host->packet_of(test::udp_frame(LinkIds{peer_mac, group_mac(group), us, group}, 4000, 5000, pattern(9))));
+  EXPECT_TRUE(here.got.empty());
+  EXPECT_EQ(first.host->drops(DropReason::ip_bad_source), 1u);
+}
+
 TEST_P(CoreGroups, NobodyOnTheWireCanSpeakForACore) {
   UdpSocket socket = second.bind(there);
   ASSERT_TRUE(socket.join(group));
   second.advance(Duration::from_ms(20));
   ASSERT_EQ(second.given.size(), 1u);
-  Frame message(second.given[0].size());
-  second.given[0].copy_out(0, message);
+  Frame message(second.given[0].frame.size());
+  second.given[0].frame.copy_out(0, message);
   first.receive(first.host->packet_of(message));
   EXPECT_EQ(first.host->drops(DropReason::eth_unknown_type), 1u);
   EXPECT_FALSE(first.host->ip.is_member(0, group));

@@ -244,16 +244,23 @@ TEST_P(CoresOverTap, AskTheKernelFromChosenUdpPorts) {
   });
 }
 
-// Every core has joined: the kernel's datagram reaches each, and one core speaks for all.
+// Every core has joined: the kernel's datagram reaches each, so does what each sends, and one core speaks for all.
 TEST_P(CoresOverTap, HearTheGroupThatEachHasJoined) {
   expect_in_child([] {
     const unsigned cores = GetParam();
     const IpAddress group = IpAddress::v4(239, 1, 2, 3);
+    // Answers the group with its core's letter, and notes whose letters it hears.
     struct Hears final : UdpHandler {
-      void on_datagrams(UdpSocket, std::span<Datagram> datagrams) noexcept override {
-        for (const Datagram& d : datagrams) heard += d.data.to_string() == "hello, group";
+      void on_datagrams(UdpSocket socket, std::span<Datagram> datagrams) noexcept override {
+        for (const Datagram& d : datagrams) {
+          const std::string text = d.data.to_string();
+          if (text.size() == 1) letters |= 1u << (text[0] - 'a');
+          if (text != "hello, group") continue;
+          ++heard;
+          socket.send_to({d.local.address, 5000}, std::string(1, static_cast<char>('a' + rte_lcore_id() - 1)));
+        }
       }
-      std::atomic<unsigned> heard = 0;
+      std::atomic<unsigned> heard = 0, letters = 0;
     };
     Runtime runtime(tap_config(cores));
     std::array<Hears, 8> handlers;
@@ -265,7 +272,8 @@ TEST_P(CoresOverTap, HearTheGroupThatEachHasJoined) {
     });
     test::raise_kernel_side();
     const auto all_heard = [&] {
-      return std::all_of(handlers.begin(), handlers.begin() + cores, [](const Hears& h) { return h.heard != 0; });
+      return std::all_of(handlers.begin(), handlers.begin() + cores,
+                         [&](const Hears& h) { return h.heard != 0 && h.letters == (1u << cores) - 1; });
     };
     std::thread peer([&] {
       test::KernelUdp sender(test::families[0], 6000, 0);
