@@ -208,6 +208,9 @@ TEST(GroupQueries, AboutAllAreAnsweredOnceWithinTheirTime) {  // RFC 3376 5.2
   port.ask({}, "", Duration::from_s(1000));
   port.ask(group);
   EXPECT_EQ(port.here(), Said{"is_in a"});
+  port.ask({});
+  port.ask({}, "", Duration::from_s(1000));
+  EXPECT_EQ(port.here().size(), 2u) << "a question that comes again does not put its answer off";
 }
 
 TEST(GroupQueries, AboutSourcesAreAnsweredByThoseThatAreWanted) {
@@ -254,6 +257,9 @@ TEST(GroupQueries, TheEarlierTimeCountsAndStrangersAreNotAnswered) {
   port.set(include(""));
   EXPECT_EQ(port.here(), Said{"block a"});
   port.ask(group);
+  EXPECT_GT(port.table.due(), port.now) << "nothing to answer";
+  EXPECT_EQ(port.here(), Said{});
+  port.ask({});
   EXPECT_EQ(port.here(), Said{});
 }
 

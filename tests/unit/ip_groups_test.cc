@@ -304,6 +304,20 @@ TEST_P(Groups, MoreSourcesThanCanBeSaidAreRefusedAndChangeNothing) {
   EXPECT_EQ(refused.error().code, ErrorCode::limit_reached);
   EXPECT_EQ(after(Duration::from_s(5)), Said{});
   EXPECT_FALSE(host.ip.is_wanted(b, 0, f.group, peer_v6));
+  const auto left = host.ip.set_membership(b, 0, f.group, {});
+  ASSERT_FALSE(left);
+  EXPECT_NE(left.error().text.find("was not joined"), std::string::npos) << left.error().text;
+}
+
+TEST_P(Groups, AMembershipIsOnePorts) {
+  InterfaceConfig vlan = {.name = "port0.5", .address = {IpAddress::v4(10, 5, 0, 1), 24}, .vlan = 5, .port = 0};
+  vlan.v6_addresses = {{IpAddress::v6(0x2001, 0xdb8, 5, 0, 0, 0, 0, 1), 64}};
+  ASSERT_TRUE(host.ip.add_interface(vlan, host.now));
+  set(a, any());
+  EXPECT_TRUE(host.ip.is_wanted(a, 0, f.group, f.sources[0]));
+  EXPECT_FALSE(host.ip.is_wanted(a, 1, f.group, f.sources[0]));
+  EXPECT_FALSE(host.ip.is_member(1, f.group));
+  (void)host.sent();
 }
 
 TEST_P(Groups, ForgedAndMalformedQueriesAreDropped) {
