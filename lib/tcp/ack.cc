@@ -54,7 +54,7 @@ void Tcp::process_ack(Tcb& tcb, const Segment& seg) noexcept {
     }
     snd.una = seg.ack;
     snd.nxt = seq_max(snd.nxt, snd.una);  // the peer took a probe's octet
-    tcb.board.acknowledge(sent_, snd.una, event.delivery);
+    tcb.board.acknowledge(sent_, disorder_of(tcb), snd.una, event.delivery);
     tcb.retries = 0;
     tcb.is.soft_error_told = false;
     tcb.progress = now_;
@@ -67,7 +67,7 @@ void Tcp::process_ack(Tcb& tcb, const Segment& seg) noexcept {
   if (tcb.is.dctcp && event.acked != 0) extras_of(tcb).marks.on_ack(event.acked, event.ece, snd.una, snd.nxt);
   // Without timestamps a long repair of retransmissions gives no sample (Karn), and the backed-off timer would be paid for
   // each further loss. Progress takes the back-off down step by step; a path that became slower raises it again.
-  if (event.acked != 0 && tcb.backoff != 0 && tcb.loss.mode == RecoveryMode::loss) --tcb.backoff;
+  if (event.acked != 0 && tcb.backoff != 0 && tcb.loss().mode == RecoveryMode::loss) --tcb.backoff;
   update_recovery(tcb, event);
   if (event.acked != 0) {
     if (tcb.board.empty()) {
@@ -100,11 +100,11 @@ void Tcp::take_sacks(Tcb& tcb, const Segment& seg, AckEvent& event) noexcept {
       event.dsack = below || inside;
       if (event.dsack) {
         const auto octets = static_cast<std::uint32_t>(block.right - block.left);
-        if (tcb.loss.may_undo && block.left.after_eq(tcb.loss.mark)) event.needless = (octets + tcb.mss - 1) / tcb.mss;
+        if (tcb.loss().may_undo && block.left.after_eq(tcb.loss().mark)) event.needless = (octets + tcb.mss - 1) / tcb.mss;
         continue;
       }
     }
-    if (block.right.after(seg.ack)) tcb.board.sack(sent_, block.left, block.right, event.delivery);
+    if (block.right.after(seg.ack)) tcb.board.sack(sent_, disturb(tcb).disorder, block.left, block.right, event.delivery);
   }
 }
 
@@ -112,7 +112,7 @@ void Tcp::sample_handshake_rtt(Tcb& tcb) noexcept {
   // Karn: only of a SYN that was sent once; and not of a SYN cookie, whose time is not known.
   if (tcb.retries != 0 || tcb.progress.is_never()) return;
   tcb.rtt.sample(now_ - tcb.progress);
-  tcb.loss.rack.note_rtt(now_ - tcb.progress);
+  tcb.rtt.note_min(now_ - tcb.progress);
 }
 
 void Tcp::sample_rtt(Tcb& tcb, const Segment& seg, const Delivery& delivery, bool dsack) noexcept {

@@ -229,7 +229,7 @@ bool accepts_data(const Tcb& tcb) noexcept {
 std::uint32_t Tcp::send_limit(const Tcb& tcb) const noexcept {
   const TcpConnOptions& options = *tcb.options;
   if (pool_low_ || !tcb.synchronized()) return options.send_buffer;
-  return std::max(options.send_buffer, std::min(options.send_buffer_max / 2, tcb.cc.cwnd()) * 2);
+  return std::max(options.send_buffer, std::min(options.send_buffer_max / 2, tcb.cwnd()) * 2);
 }
 
 std::uint32_t Tcp::send_space(const Tcb& tcb) const noexcept {

@@ -117,7 +117,7 @@ Tcp::Output Tcp::send_owed_acks(Tcb& tcb) noexcept {
 
 // RFC 3168 6.1.2: an echoed mark asks for what a loss asks for, once a window.
 void Tcp::enter_cwr(Tcb& tcb, const AckEvent& event) noexcept {
-  LossRecovery& loss = tcb.loss;
+  LossRecovery& loss = disturb(tcb).loss;
   counters_.add(Counter::tcp_ecn_reductions);
   note(tcb, FlightEvent::marked);
   loss.may_undo = loss.probe_sent = false;

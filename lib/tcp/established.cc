@@ -16,7 +16,7 @@ bool Tcp::is_predicted(const Tcb& tcb, const Segment& seg) noexcept {
          seg.ack.after_eq(tcb.snd.una) && seg.ack.before_eq(tcb.snd.max) &&
          (seg.length != 0 || seg.ack != tcb.snd.una) &&  // not what could be a duplicate ACK
          seg.options == nullptr &&                       // nor one that brings SACK blocks with its data
-         seg.ecn != EcnCodepoint::ce && tcb.out_of_order.empty() && tcb.retries == 0 && !tcb.is.app_closed && !tcb.is.peer_fin_known &&
+         seg.ecn != EcnCodepoint::ce && tcb.out_of_order().empty() && tcb.retries == 0 && !tcb.is.app_closed && !tcb.is.peer_fin_known &&
          !tcb.is.urgent_in && !tcb.is.fast_open_pending && !tcb.is.ece_due;
 }
 
@@ -57,10 +57,11 @@ DropReason Tcp::established_input(Tcb& tcb, Segment& seg) noexcept {
   }
   // Eighth, FIN: in order now, or remembered until the data before it is here.
   if (fin && !tcb.is.peer_fin_known && fin_seq.after_eq(tcb.rcv.nxt) && fin_seq.before_eq(tcb.rcv.edge)) {
+    if (fin_seq == tcb.rcv.nxt) return process_fin(tcb);
     tcb.is.peer_fin_known = true;
-    tcb.peer_fin = fin_seq;
+    disturb(tcb).peer_fin = fin_seq;
   }
-  if (tcb.is.peer_fin_known && tcb.rcv.nxt == tcb.peer_fin) return process_fin(tcb);
+  if (tcb.is.peer_fin_known && tcb.rcv.nxt == tcb.disturbance->peer_fin) return process_fin(tcb);
   if (fin && seg.length == 0) {  // a FIN ahead of a gap: tell the peer what is missing
     tcb.is.ack_now = true;
     mark_dirty(tcb);
@@ -227,7 +228,7 @@ DropReason Tcp::process_text(Tcb& tcb, Segment& seg) noexcept {
     seg.seq += known;
     seg.length -= known;
   }
-  const SeqNum limit = tcb.is.peer_fin_known ? seq_min(tcb.rcv.edge, tcb.peer_fin) : tcb.rcv.edge;
+  const SeqNum limit = tcb.is.peer_fin_known ? seq_min(tcb.rcv.edge, tcb.disturbance->peer_fin) : tcb.rcv.edge;
   const auto room = static_cast<std::uint32_t>(std::max(limit - seg.seq, 0));
   if (seg.length > room) {
     if (room == 0) {
@@ -240,10 +241,10 @@ DropReason Tcp::process_text(Tcb& tcb, Segment& seg) noexcept {
   }
   if (seg.seq != tcb.rcv.nxt) return queue_out_of_order(tcb, seg);
   if (must_refuse_text(tcb)) return DropReason::tcp_queue_limit;
-  if (!tcb.out_of_order.empty()) tcb.is.ack_now = true;  // RFC 5681 4.2: it fills a gap, or a part of it
+  if (!tcb.out_of_order().empty()) tcb.is.ack_now = true;  // RFC 5681 4.2: it fills a gap, or a part of it
   if (!deliver_up_to_mark(tcb, std::move(seg.payload))) return DropReason::tcp_queue_limit;
-  while (tcb.state != TcpState::closed && !tcb.out_of_order.empty()) {
-    Packet next = tcb.out_of_order.take(out_of_order_, tcb.rcv.nxt);
+  while (tcb.state != TcpState::closed && !tcb.out_of_order().empty()) {
+    Packet next = disturb(tcb).out_of_order.take(out_of_order_, tcb.rcv.nxt);
     if (!next) break;
     if (!tcb.is.app_closed && !deliver_up_to_mark(tcb, std::move(next))) break;  // the peer sends it again
   }

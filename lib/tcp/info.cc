@@ -104,7 +104,7 @@ TcpInfo Tcp::info(const Tcb& tcb) const noexcept {
   info.advertised_mss = tcb.advertised_mss;
   info.srtt = tcb.rtt.srtt();
   info.rttvar = tcb.rtt.rttvar();
-  info.min_rtt = tcb.loss.rack.min_rtt();
+  info.min_rtt = tcb.rtt.min_rtt();
   info.rto = current_rto(tcb);
   info.backoff = tcb.backoff;
   info.retries = tcb.retries;
@@ -112,11 +112,11 @@ TcpInfo Tcp::info(const Tcb& tcb) const noexcept {
   const bool probe = !tcb.board.empty() && wants_tail_probe(tcb);
   fill_timer(info, tcb, probe ? tail_probe_time(tcb) : TimePoint::never(), rto_expiry(tcb, tcb.progress), now_);
   info.congestion = tcb.options->congestion;
-  info.recovery = tcb.loss.mode;
-  info.reducing = tcb.loss.in_cwr && tcb.snd.una.before(tcb.loss.cwr_end);
+  info.recovery = tcb.loss().mode;
+  info.reducing = tcb.loss().in_cwr && tcb.snd.una.before(tcb.loss().cwr_end);
   if (tcb.is.connected) {
-    info.cwnd = tcb.cc.cwnd();
-    info.ssthresh = tcb.cc.ssthresh();
+    info.cwnd = tcb.cwnd();
+    info.ssthresh = tcb.ssthresh();
   }
   if (tcb.is.paced) {
     info.pacing_rate = pacing_rate(tcb);
@@ -126,13 +126,13 @@ TcpInfo Tcp::info(const Tcb& tcb) const noexcept {
       info.timer_in = std::max(resume_at - now_, Duration{});
     }
   }
-  if (tcb.loss.by_model) fill_model(info, tcb);
+  if (tcb.loss().by_model) fill_model(info, tcb);
   info.in_flight = tcb.in_flight();
-  info.sacked = tcb.board.sacked();
-  info.lost = tcb.board.lost();
-  info.duplicate_acks = tcb.loss.dup_acks;
-  info.reordering_seen = tcb.loss.rack.reordering_seen();
-  info.reordering_steps = tcb.loss.rack.window_steps();
+  info.sacked = tcb.disorder().sacked();
+  info.lost = tcb.disorder().lost();
+  info.duplicate_acks = tcb.loss().dup_acks;
+  info.reordering_seen = tcb.loss().rack.reordering_seen();
+  info.reordering_steps = tcb.loss().rack.window_steps();
   fill_data(info, tcb);
   info.last_received = since_ms(now_ms(), tcb.last_received_ms);
   info.last_sent = since_ms(now_ms(), tcb.last_sent_ms);
@@ -146,7 +146,7 @@ void Tcp::fill_data(TcpInfo& info, const Tcb& tcb) const noexcept {
   info.receive_kept = tcb.rcv.kept;
   info.receive_buffer = tcb.options->receive_buffer;
   info.receive_window = tcb.rcv.window();
-  info.out_of_order = tcb.out_of_order.count();
+  info.out_of_order = tcb.out_of_order().count();
   if (!tcb.synchronized()) return;
   const std::uint32_t sent = std::min(static_cast<std::uint32_t>(tcb.snd.nxt - tcb.snd.una), info.send_queue);
   info.not_sent = info.send_queue - sent;

@@ -34,11 +34,7 @@ void Tcp::flush(TimePoint now) noexcept {
     --dirty_count_;
     tcb.is.dirty = false;
     if (tcb.is.defunct) {
-      if (tcb.extras != Slab<ConnExtras>::nil) {
-        if (extras_[tcb.extras].model != Slab<PathModel>::nil) models_.erase(extras_[tcb.extras].model);
-        extras_.erase(tcb.extras);
-      }
-      tcbs_.erase(index);
+      release(tcb);
       --defunct_count_;
       continue;
     }
@@ -128,7 +124,6 @@ Tcp::Output Tcp::output_repair(Tcb& tcb) noexcept {
 
 // RFC 8985 7.3: one new segment if there is any, else the last one again; cwnd does not hold it back.
 Tcp::Output Tcp::send_tail_probe(Tcb& tcb) noexcept {
-  LossRecovery& loss = tcb.loss;
   if (tcb.board.empty()) {
     tcb.is.tail_probe_due = false;
     return Output::done;
@@ -140,7 +135,7 @@ Tcp::Output Tcp::send_tail_probe(Tcb& tcb) noexcept {
   if (result != Output::done) return result;
   counters_.add(Counter::tcp_loss_probes);
   note(tcb, FlightEvent::tail_probe, 0, static_cast<std::uint32_t>(tcb.snd.nxt - tcb.snd.iss));
-  loss.begin_probe(tcb.snd.nxt, !new_data);
+  disturb(tcb).loss.begin_probe(tcb.snd.nxt, !new_data);
   tcb.is.tail_probe_due = false;
   return Output::done;
 }
@@ -150,14 +145,15 @@ Tcp::Output Tcp::output_data(Tcb& tcb) noexcept {
   // RFC 5681 4.1: after an idle time the old window says nothing about the path any more.
   if (tcb.board.empty() && tcb.queue.size() != 0) {
     const Duration idle = Duration::from_ms(now_ms() - tcb.last_sent_ms);
-    if (idle >= options_.rto_min && idle > current_rto(tcb)) tcb.cc.on_idle_restart(initial_window(tcb));
+    Disturbance* const own = disturbance_of(tcb);  // who has none never had a larger window
+    if (own != nullptr && idle >= options_.rto_min && idle > current_rto(tcb)) own->cc.on_idle_restart(initial_window(tcb));
   }
   for (std::uint32_t sent = 0; sent < segments_per_turn; ++sent) {
     const std::uint32_t pipe = tcb.in_flight();
-    const std::uint32_t window = tcb.cc.cwnd();
+    const std::uint32_t window = tcb.cwnd();
     const std::uint32_t budget = window > pipe ? window - pipe : 0;
-    const bool new_data_only = tcb.loss.timeout_check == TimeoutCheck::second_ack;  // RFC 5682 2.1 step 2b
-    if (const std::uint32_t lost = tcb.board.next_lost(sent_); lost != Scoreboard::nil && !new_data_only) {
+    const bool new_data_only = tcb.loss().timeout_check == TimeoutCheck::second_ack;  // RFC 5682 2.1 step 2b
+    if (const std::uint32_t lost = next_lost(tcb); lost != Scoreboard::nil && !new_data_only) {
       tcb.is.cwnd_limited = true;
       if (budget < std::min(sent_[lost].length(), std::uint32_t{tcb.mss})) return Output::done;
       if (tcb.is.paced && pacing_holds(tcb, sent_[lost].length())) [[unlikely]] return Output::done;
@@ -220,9 +216,9 @@ Tcp::Output Tcp::send_new(Tcb& tcb, std::uint32_t length, bool fin) noexcept {
   if (sent_.full()) return Output::no_mbuf;  // as scarce as they are, and coming back as they do
   const bool first = tcb.board.empty();
   if (const Output result = send_segment(tcb, start, length, fin); result != Output::done) return result;
-  POLLUX_CHECK(tcb.board.sent(sent_, start, end, now_), "record of a sent segment");
+  POLLUX_CHECK(tcb.board.sent(sent_, disorder_of(tcb), start, end, now_), "record of a sent segment");
   tcb.snd.nxt = end;
-  tcb.loss.prr.on_sent(end - start);
+  note_new_data(tcb, static_cast<std::uint32_t>(end - start));
   if (first) tcb.progress = now_;
   if (tcb.rto_deadline.is_never()) watch_flight(tcb);  // RFC 6298 5.1
   return Output::done;
@@ -232,18 +228,19 @@ Tcp::Output Tcp::retransmit(Tcb& tcb, std::uint32_t index) noexcept {
   // The path may take less than when it was first sent (RFC 1191).
   const bool whole_fin = tcb.fin_outstanding() && sent_[index].end.after(tcb.snd.una + tcb.queue.size());
   if (sent_[index].length() > tcb.mss + (whole_fin ? 1u : 0u)) {
-    if (!tcb.board.split(sent_, index, tcb.mss)) return Output::no_mbuf;
-    if (tcb.loss.by_model) sent_rates_[sent_[index].next] = sent_rates_[index];
+    if (!tcb.board.split(sent_, disturb(tcb).disorder, index, tcb.mss)) return Output::no_mbuf;
+    if (tcb.loss().by_model) sent_rates_[sent_[index].next] = sent_rates_[index];
   }
   const SeqNum start = sent_[index].start;
   const SeqNum data_end = seq_min(sent_[index].end, tcb.snd.una + tcb.queue.size());
   const bool fin = sent_[index].end.after(data_end);
   const auto length = static_cast<std::uint32_t>(data_end - start);
   if (const Output result = send_segment(tcb, start, length, fin); result != Output::done) return result;
-  tcb.board.sent_again(sent_, index, now_);
-  if (tcb.loss.by_model) note_sent(tcb, index);
-  if (tcb.loss.unproven < 0xffff) ++tcb.loss.unproven;
-  tcb.loss.prr.on_sent(sent_[index].length());
+  Disturbance& own = disturb(tcb);
+  tcb.board.sent_again(sent_, own.disorder, index, now_);
+  if (own.loss.by_model) note_sent(tcb, index);
+  if (own.loss.unproven < 0xffff) ++own.loss.unproven;
+  own.loss.prr.on_sent(sent_[index].length());
   // RFC 6298 5: no segment goes again within an RTO of its last transmission by the timer's doing, and what the timer would
   // send is the oldest one.
   const bool oldest = index == tcb.board.first() && tcb.timer_kind != TimerKind::reordering;
@@ -294,21 +291,22 @@ Tcp::Output Tcp::send_empty(Tcb& tcb, SeqNum seq) noexcept {
 void Tcp::add_sacks(Tcb& tcb, TcpFields& fields) noexcept {
   TcpOptionValues& options = fields.options;
   const std::size_t room = tcb.is.timestamps ? 3 : 4;
-  const bool duplicate_above = tcb.is.dsack_due && tcb.dsack.right.after(tcb.rcv.nxt);
+  const SackBlock dsack = tcb.disturbance->dsack;
+  const bool duplicate_above = tcb.is.dsack_due && dsack.right.after(tcb.rcv.nxt);
   if (tcb.is.dsack_due) {
-    options.sacks[options.sack_count++] = tcb.dsack;
+    options.sacks[options.sack_count++] = dsack;
     tcb.is.dsack_due = false;
   }
-  if (!tcb.out_of_order.empty())
+  if (!tcb.out_of_order().empty())
     options.sack_count = static_cast<std::uint8_t>(
         options.sack_count +
-        tcb.out_of_order.latest(out_of_order_, std::span(options.sacks).subspan(options.sack_count, room - options.sack_count)));
+        tcb.out_of_order().latest(out_of_order_, std::span(options.sacks).subspan(options.sack_count, room - options.sack_count)));
   if (!duplicate_above) return;
   // RFC 2883 4: the block that the duplicate lies in comes second, or the duplicate would be taken for news.
   auto* const first = options.sacks.data() + 1;
   auto* const last = options.sacks.data() + options.sack_count;
   auto* const holder = std::find_if(first, last, [&](const SackBlock& b) {
-    return b.left.before_eq(tcb.dsack.left) && tcb.dsack.right.before_eq(b.right);
+    return b.left.before_eq(dsack.left) && dsack.right.before_eq(b.right);
   });
   if (holder != last) {
     std::rotate(first, holder, holder + 1);

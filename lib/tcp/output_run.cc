@@ -72,7 +72,7 @@ std::uint32_t Tcp::send_run(Tcb& tcb, std::uint32_t count) noexcept {
     }
     ip_.send_prepared(std::move(packet), ip);
     for (const std::uint32_t end = sent + segments; sent < end; ++sent, snd.nxt += tcb.mss)
-      POLLUX_CHECK(tcb.board.sent(sent_, snd.nxt, snd.nxt + tcb.mss, now_), "record of a sent segment");
+      POLLUX_CHECK(tcb.board.sent(sent_, disorder_of(tcb), snd.nxt, snd.nxt + tcb.mss, now_), "record of a sent segment");
   }
   if (sent == 0) return 0;
   const std::uint32_t octets = sent * tcb.mss;
@@ -80,7 +80,7 @@ std::uint32_t Tcp::send_run(Tcb& tcb, std::uint32_t count) noexcept {
   tcb.last_sent_ms = now_ms();
   counters_.add(Counter::tcp_out_segs, sent);
   counters_.add(Counter::tcp_out_bytes, octets);
-  tcb.loss.prr.on_sent(octets);
+  note_new_data(tcb, octets);
   note_ack_sent(tcb);
   if (first) tcb.progress = now_;
   if (tcb.rto_deadline.is_never()) watch_flight(tcb);  // RFC 6298 5.1

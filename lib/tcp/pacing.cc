@@ -9,14 +9,14 @@ namespace pollux {
 // that it is the window that limits.
 std::uint64_t Tcp::pacing_rate(const Tcb& tcb) const noexcept {
   const std::uint64_t cap = tcb.options->pacing_rate_max;
-  if (tcb.loss.by_model) {
+  if (tcb.loss().by_model) {
     const std::uint64_t rate = model_of(tcb).bbr.pacing_rate();
     return cap != 0 ? std::min(rate, cap) : rate;
   }
   if (!tcb.rtt.has_sample()) return cap;
-  const std::uint64_t percent = tcb.cc.cwnd() < tcb.cc.ssthresh() / 2 ? 200 : 120;
+  const std::uint64_t percent = tcb.cwnd() < tcb.ssthresh() / 2 ? 200 : 120;
   const auto srtt_us = static_cast<std::uint64_t>(tcb.rtt.srtt().us());
-  const std::uint64_t rate = std::max<std::uint64_t>(tcb.cc.cwnd() * percent * 10'000 / srtt_us, 1);
+  const std::uint64_t rate = std::max<std::uint64_t>(tcb.cwnd() * percent * 10'000 / srtt_us, 1);
   return cap != 0 ? std::min(rate, cap) : rate;
 }
 
@@ -30,14 +30,14 @@ bool Tcp::pacing_holds(Tcb& tcb, std::uint32_t octets) noexcept {
   if (pacer.take(octets, rate, burst, now_)) return false;
   if (!tcb.is_armed() || pacer.resume_at() < tcb.deadline) timers_.arm(tcb, pacer.resume_at());
   // The rate follows the window, so the window counts as used, unless a cap leaves most of it empty (RFC 7661).
-  tcb.is.cwnd_limited = tcb.in_flight() >= tcb.cc.cwnd() / 2;
+  tcb.is.cwnd_limited = tcb.in_flight() >= tcb.cwnd() / 2;
   counters_.add(Counter::tcp_pacing_waits);
   return true;
 }
 
 void Tcp::set_pacing(Tcb& tcb, bool on) noexcept {
   if (on) extras_of(tcb);
-  tcb.is.paced = on || tcb.loss.by_model;
+  tcb.is.paced = on || tcb.loss().by_model;
 }
 
 void Tcp::on_pacing_timer(Tcb& tcb) noexcept {

@@ -3,22 +3,23 @@
 
 namespace pollux {
 
-void Tcp::start_model(Tcb& tcb, std::uint32_t window) noexcept {
+void Tcp::start_model(Tcb& tcb) noexcept {
   ConnExtras& extras = extras_of(tcb);
-  extras.model = models_.emplace(tcb.mss, window, tcb.rtt.srtt(), static_cast<std::uint32_t>(rng_.next()), now_);
+  extras.model = models_.emplace(tcb.mss, tcb.first_cwnd, tcb.rtt.srtt(), static_cast<std::uint32_t>(rng_.next()), now_);
   POLLUX_CHECK(extras.model != Slab<PathModel>::nil, "as many models as connections");
-  tcb.cc = CongestionControl(BbrWindow(models_[extras.model].bbr));
-  tcb.loss.by_model = true;
+  Disturbance& own = disturb(tcb);
+  own.cc = CongestionControl(BbrWindow(models_[extras.model].bbr));
+  own.loss.by_model = true;
   set_pacing(tcb, true);
 }
 
 Tcp::Output Tcp::send_measured(Tcb& tcb, std::uint32_t length, bool fin) noexcept {
   const std::uint32_t before = tcb.in_flight();
   const Output result = send_new(tcb, length, fin);
-  if (result != Output::done || !tcb.loss.by_model) return result;
+  if (result != Output::done || !tcb.loss().by_model) return result;
   PathModel& model = model_of(tcb);
   // draft-ietf-ccwg-bbr 4.1.2.4: the queue had been empty while there was room in the network.
-  if (model.drained && before < tcb.cc.cwnd()) {
+  if (model.drained && before < tcb.cwnd()) {
     if (before == 0) model.bbr.on_idle_restart(now_, model.rate.delivered());
     model.rate.mark_app_limited(before);
   }
@@ -31,12 +32,12 @@ void Tcp::note_sent(Tcb& tcb, std::uint32_t index) noexcept {
   PathModel& model = model_of(tcb);
   const std::uint32_t in_flight = tcb.in_flight();
   sent_rates_[index] = model.rate.on_sent(sent_[index].length(), in_flight, now_);
-  if (in_flight + tcb.mss > tcb.cc.cwnd()) model.limited = true;
+  if (in_flight + tcb.mss > tcb.cwnd()) model.limited = true;
 }
 
 // What was found lost since to_repair() was `before`.
 void Tcp::note_losses(Tcb& tcb, std::uint32_t before) noexcept {
-  const std::uint32_t now_lost = tcb.board.to_repair();
+  const std::uint32_t now_lost = tcb.disorder().to_repair();
   if (now_lost <= before) return;
   PathModel& model = model_of(tcb);
   model.rate.on_lost(now_lost - before);
@@ -53,7 +54,7 @@ void Tcp::tell_model(Tcb& tcb, const AckEvent& event) noexcept {
   model.rate.on_delivered(delivery.octets, now_);
   RateSample rs;
   if (delivery.has_last) {
-    model.rate.sample(sent_rates_[delivery.last_index], delivery.last_sent, tcb.loss.rack.min_rtt(), rs);
+    model.rate.sample(sent_rates_[delivery.last_index], delivery.last_sent, tcb.rtt.min_rtt(), rs);
     if (!delivery.last_retransmitted) rs.rtt = now_ - delivery.last_sent;
     if (rs.prior_delivered >= model.round_delivered) {
       model.round_delivered = model.rate.delivered();
@@ -64,7 +65,7 @@ void Tcp::tell_model(Tcb& tcb, const AckEvent& event) noexcept {
   rs.newly_acked = delivery.octets;
   rs.in_flight = tcb.in_flight();
   rs.total_delivered = model.rate.delivered();
-  rs.in_recovery = tcb.loss.mode == RecoveryMode::recovery;
+  rs.in_recovery = tcb.loss().mode == RecoveryMode::recovery;
   rs.window_limited = model.limited || model.was_limited;
   rs.now = now_;
   if (model.bbr.on_ack(rs)) model.rate.mark_app_limited(rs.in_flight);

@@ -33,7 +33,7 @@ DropReason Tcp::packet_too_big(Tcb& tcb, SeqNum quoted, std::uint32_t mtu) noexc
     return DropReason::none;
   }
   lower_mtu(tcb, size);
-  tcb.board.mark_all_lost(sent_, false);  // cut to the new size as it goes out again, at once
+  tcb.board.mark_all_lost(sent_, disturb(tcb).disorder, false);  // cut to the new size as it goes out again, at once
   mark_dirty(tcb);
   return DropReason::none;
 }
@@ -44,7 +44,7 @@ void Tcp::lower_mtu(Tcb& tcb, std::uint32_t size) noexcept {
   extras.claimed_mtu = 0;
   extras.lower_mtu_until = now_ + lower_mtu_lasts;
   tcb.mss = static_cast<std::uint16_t>(size - overhead(tcb));
-  tcb.cc.set_mss(tcb.mss);
+  disturb(tcb).cc.set_mss(tcb.mss);
   counters_.add(Counter::tcp_mtu_lowered);
 }
 
@@ -76,8 +76,9 @@ void Tcp::consider_full_mtu(Tcb& tcb) noexcept {
   if (extras.full_mss == 0 || now_ < extras.lower_mtu_until) return;
   tcb.mss = extras.full_mss;
   extras.full_mss = 0;
-  tcb.cc.set_mss(tcb.mss);
-  if (tcb.cc.cwnd() < tcb.mss) tcb.cc.set_cwnd(tcb.mss);  // a window of one segment is one of the new size
+  CongestionControl& cc = disturb(tcb).cc;
+  cc.set_mss(tcb.mss);
+  if (cc.cwnd() < tcb.mss) cc.set_cwnd(tcb.mss);  // a window of one segment is one of the new size
 }
 
 }  // namespace pollux

@@ -56,7 +56,7 @@ DropReason Tcp::queue_out_of_order(Tcb& tcb, Segment& seg) noexcept {
   mark_dirty(tcb);
   if (pool_low_) return DropReason::tcp_queue_limit;
   bool overlapped = false;
-  const auto result = tcb.out_of_order.insert(out_of_order_, std::move(seg.payload), seg.seq,
+  const auto result = disturb(tcb).out_of_order.insert(out_of_order_, std::move(seg.payload), seg.seq,
                                               options_.out_of_order_segments_max, overlapped);
   if (overlapped) counters_.add(Counter::tcp_ofo_merge);
   if (result == OutOfOrderQueue::Insert::refused) return DropReason::tcp_queue_limit;
@@ -72,7 +72,7 @@ DropReason Tcp::queue_out_of_order(Tcb& tcb, Segment& seg) noexcept {
 void Tcp::note_duplicate(Tcb& tcb, const Segment& seg) noexcept {
   if (!tcb.is.sack || seg.length == 0) return;
   tcb.is.dsack_due = true;
-  tcb.dsack = {seg.seq, seg.seq + seg.length};
+  disturb(tcb).dsack = {seg.seq, seg.seq + seg.length};
 }
 
 std::uint32_t Tcp::free_receive_space(const Tcb& tcb) const noexcept {

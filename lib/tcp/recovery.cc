@@ -6,25 +6,52 @@
 
 namespace pollux {
 
+[[gnu::cold, gnu::noinline]] Disturbance& Tcp::make_disturbance(Tcb& tcb) noexcept {
+  const std::uint32_t index = disturbances_.emplace();
+  POLLUX_CHECK(index != Slab<Disturbance>::nil, "as many disturbances as connections");
+  Disturbance& own = disturbances_[index];
+  own.cc = new_controller(tcb);
+  tcb.disturbance = &own;
+  return own;
+}
+
+// BBR's is start_model()'s: its state lies elsewhere.
+CongestionControl Tcp::new_controller(const Tcb& tcb) noexcept {
+  return tcb.options->congestion == TcpCongestion::cubic ? CongestionControl(Cubic(tcb.mss, tcb.first_cwnd))
+                                                         : CongestionControl(NewReno(tcb.mss, tcb.first_cwnd));
+}
+
+// An ACK of new data in a flight without gaps leaves nothing behind that could be lost.
 void Tcp::update_recovery(Tcb& tcb, AckEvent& event) noexcept {
-  LossRecovery& loss = tcb.loss;
-  const bool undisturbed = loss.mode == RecoveryMode::open && tcb.is.sack && tcb.board.sacked() == 0 &&
-                           !loss.recover_valid && !loss.probe_sent && !loss.in_cwr && !loss.by_model && !event.dsack &&
-                           !event.ece && event.acked != 0;
-  if (undisturbed) [[likely]] {
-    // The ACK of a flight without gaps leaves nothing behind that could be lost.
-    loss.rack.on_delivery(event.delivery, now_);
+  const bool plain = event.acked != 0 && !event.dsack && !event.ece;
+  if (tcb.is_undisturbed() && plain) [[likely]] {
+    if (event.delivery.has_last) tcb.rtt.note_min(now_ - event.delivery.last_sent);
+    if (tcb.is.cwnd_limited) tell_congestion_control(tcb, event, event.acked);
+    return;
+  }
+  Disturbance& own = disturb(tcb);
+  const LossRecovery& loss = own.loss;
+  const bool settled = loss.mode == RecoveryMode::open && tcb.is.sack && own.disorder.sacked() == 0 && !loss.recover_valid &&
+                       !loss.probe_sent && !loss.in_cwr && !loss.by_model;
+  if (settled && plain) [[likely]] {
+    own.loss.rack.on_delivery(event.delivery, now_, tcb.rtt);
     tell_congestion_control(tcb, event, event.acked);
     return;
   }
+  update_disturbed(tcb, event);
+}
+
+void Tcp::update_disturbed(Tcb& tcb, AckEvent& event) noexcept {
+  Disturbance& own = *disturbance_of(tcb);
+  LossRecovery& loss = own.loss;
   if (undo_if_needless(tcb, event)) {
     if (event.dsack) loss.rack.on_dsack(tcb.snd.una, tcb.snd.nxt);
-    loss.rack.on_delivery(event.delivery, now_);
+    loss.rack.on_delivery(event.delivery, now_, tcb.rtt);
     if (loss.by_model) tell_model(tcb, event);
     return;
   }
   const RecoveryMode mode_before = loss.mode;
-  const std::uint32_t to_repair = tcb.board.to_repair();
+  const std::uint32_t to_repair = own.disorder.to_repair();
   const bool more_lost = detect_loss(tcb, event);
   if (loss.by_model) note_losses(tcb, to_repair);
   check_tail_probe(tcb, event);
@@ -32,7 +59,7 @@ void Tcp::update_recovery(Tcb& tcb, AckEvent& event) noexcept {
     if (loss.by_model) {
       model_of(tcb).bbr.on_recovered();
     } else if (loss.mode == RecoveryMode::recovery) {
-      tcb.cc.set_cwnd(std::max(tcb.cc.ssthresh(), std::uint32_t{tcb.mss}));  // RFC 9937 6: what the reduction was for
+      own.cc.set_cwnd(std::max(own.cc.ssthresh(), std::uint32_t{tcb.mss}));  // RFC 9937 6: what the reduction was for
     }
     if (loss.mode == RecoveryMode::recovery) loss.rack.on_recovery_exit();
     loss.mode = RecoveryMode::open;
@@ -50,11 +77,11 @@ void Tcp::update_recovery(Tcb& tcb, AckEvent& event) noexcept {
   if (loss.by_model) {
     tell_model(tcb, event);
   } else if (loss.in_cwr && tcb.snd.una == loss.cwr_end) {
-    tcb.cc.set_cwnd(std::max(tcb.cc.ssthresh(), std::uint32_t{tcb.mss}));
+    own.cc.set_cwnd(std::max(own.cc.ssthresh(), std::uint32_t{tcb.mss}));
     mark_dirty(tcb);
   } else if (loss.mode == RecoveryMode::recovery || loss.in_cwr) {
     const bool safe = event.acked != 0 && !more_lost;
-    tcb.cc.set_cwnd(loss.prr.window(event.delivery.octets, tcb.in_flight(), tcb.cc.ssthresh(), tcb.mss, safe));
+    own.cc.set_cwnd(loss.prr.window(event.delivery.octets, tcb.in_flight(), own.cc.ssthresh(), tcb.mss, safe));
     mark_dirty(tcb);
   } else if (event.acked != 0 && mode_before != RecoveryMode::recovery) {
     // RFC 3465 2.3: while a timeout is repaired an ACK counts for one segment at most: what it covers may have arrived
@@ -67,7 +94,8 @@ void Tcp::update_recovery(Tcb& tcb, AckEvent& event) noexcept {
 
 /// True when the ACK shows that the last reduction was a mistake, which is then taken back.
 bool Tcp::undo_if_needless(Tcb& tcb, const AckEvent& event) noexcept {
-  LossRecovery& loss = tcb.loss;
+  Disturbance& own = *disturbance_of(tcb);
+  LossRecovery& loss = own.loss;
   // RFC 3708 3: the peer has got everything twice that was sent again in this episode.
   if (loss.may_undo && loss.unproven != 0 && event.needless != 0) {
     loss.unproven = static_cast<std::uint16_t>(loss.unproven - std::min<std::uint32_t>(loss.unproven, event.needless));
@@ -95,43 +123,45 @@ bool Tcp::undo_if_needless(Tcb& tcb, const AckEvent& event) noexcept {
         undo(tcb);
         return true;
       }
-      tcb.cc.set_cwnd(std::min(tcb.cc.cwnd(), 3u * tcb.mss));  // step 3a
+      own.cc.set_cwnd(std::min(own.cc.cwnd(), 3u * tcb.mss));  // step 3a
       return false;
   }
   return false;
 }
 
 void Tcp::undo(Tcb& tcb) noexcept {
-  LossRecovery& loss = tcb.loss;
+  Disturbance& own = *disturbance_of(tcb);
+  LossRecovery& loss = own.loss;
   loss.mode = RecoveryMode::open;
   loss.timeout_check = TimeoutCheck::none;
   note(tcb, FlightEvent::recovered);
   loss.may_undo = loss.recover_valid = false;
   tcb.is.cwr_due = false;
   loss.dup_acks = 0;
-  tcb.board.unmark_all_lost(sent_);
-  tcb.cc.undo();
+  tcb.board.unmark_all_lost(sent_, own.disorder);
+  own.cc.undo();
   mark_dirty(tcb);
 }
 
 void Tcp::tell_congestion_control(Tcb& tcb, const AckEvent& event, std::uint32_t acked) noexcept {
   const Delivery& delivery = event.delivery;
-  tcb.cc.on_ack({.acked = acked, .window_limited = tcb.is.cwnd_limited, .paced = tcb.is.paced,
+  disturb(tcb).cc.on_ack({.acked = acked, .window_limited = tcb.is.cwnd_limited, .paced = tcb.is.paced,
                  .rtt = delivery.has_last && !delivery.last_retransmitted ? now_ - delivery.last_sent : Duration{},
                  .srtt = tcb.rtt.srtt(), .una = tcb.snd.una, .nxt = tcb.snd.nxt, .now = now_});
 }
 
 /// True when something was newly found lost.
 bool Tcp::detect_loss(Tcb& tcb, AckEvent& event) noexcept {
-  LossRecovery& loss = tcb.loss;
+  Disturbance& own = *disturbance_of(tcb);
+  LossRecovery& loss = own.loss;
   if (!tcb.is.sack) return detect_loss_by_duplicates(tcb, event);
   if (event.dsack) loss.rack.on_dsack(tcb.snd.una, tcb.snd.nxt);
-  loss.rack.on_delivery(event.delivery, now_);
+  loss.rack.on_delivery(event.delivery, now_, tcb.rtt);
   // Cumulative ACKs of an undisturbed flight leave nothing behind that RACK could find lost.
-  if (tcb.board.sacked() == 0 && loss.mode == RecoveryMode::open) return false;
-  const std::uint32_t before = tcb.board.lost();
+  if (own.disorder.sacked() == 0 && loss.mode == RecoveryMode::open) return false;
+  const std::uint32_t before = own.disorder.lost();
   const Duration wait =
-      loss.rack.detect(tcb.board, sent_, now_, tcb.rtt.srtt(), loss.mode != RecoveryMode::open, tcb.mss, newest_lost_);
+      loss.rack.detect(tcb.board, own.disorder, sent_, now_, tcb.rtt, loss.mode != RecoveryMode::open, tcb.mss, newest_lost_);
   if (wait > Duration{}) {
     tcb.timer_kind = TimerKind::reordering;
     set_deadline(tcb, tcb.rto_deadline, now_ + wait);
@@ -139,14 +169,15 @@ bool Tcp::detect_loss(Tcb& tcb, AckEvent& event) noexcept {
     tcb.timer_kind = TimerKind::retransmission;
     if (!tcb.board.empty()) restart_rto(tcb);
   }
-  return tcb.board.lost() > before;
+  return own.disorder.lost() > before;
 }
 
 bool Tcp::detect_loss_by_duplicates(Tcb& tcb, AckEvent& event) noexcept {
   constexpr std::uint8_t threshold = 3;  // RFC 5681 3.2
   constexpr std::uint8_t dup_acks_max = 250;
-  LossRecovery& loss = tcb.loss;
-  loss.rack.on_delivery(event.delivery, now_);
+  Disturbance& own = *disturbance_of(tcb);
+  LossRecovery& loss = own.loss;
+  loss.rack.on_delivery(event.delivery, now_, tcb.rtt);
   if (event.duplicate) {
     if (loss.dup_acks < dup_acks_max) ++loss.dup_acks;
     event.delivery.octets = tcb.mss;  // RFC 9937 6: a duplicate says that one segment arrived
@@ -167,15 +198,15 @@ bool Tcp::detect_loss_by_duplicates(Tcb& tcb, AckEvent& event) noexcept {
   const std::uint32_t first = tcb.board.first();
   if (first == Scoreboard::nil || (sent_[first].lost && !sent_[first].in_flight_again)) return false;
   if (event.acked != 0 && sent_[first].in_flight_again) return false;
-  tcb.board.mark_lost(sent_, first);
+  tcb.board.mark_lost(sent_, own.disorder, first);
   newest_lost_ = first;
   return true;
 }
 
 void Tcp::enter_recovery(Tcb& tcb, const AckEvent& event) noexcept {
-  LossRecovery& loss = tcb.loss;
+  LossRecovery& loss = disturbance_of(tcb)->loss;
   counters_.add(Counter::tcp_fast_retrans);
-  note(tcb, FlightEvent::fast_recovery, 0, tcb.board.lost());
+  note(tcb, FlightEvent::fast_recovery, 0, tcb.disorder().lost());
   loss.begin_episode(tcb.snd.una);
   loss.mode = RecoveryMode::recovery;
   loss.recover = tcb.snd.max;
@@ -190,33 +221,35 @@ void Tcp::enter_recovery(Tcb& tcb, const AckEvent& event) noexcept {
 // RFC 9937 6: the reduction is spread over a round trip.
 void Tcp::reduce_window(Tcb& tcb, const AckEvent& event) noexcept {
   tcb.is.cwr_due = tcb.is.ecn;
-  if (tcb.loss.by_model) {
+  Disturbance& own = *disturbance_of(tcb);
+  if (own.loss.by_model) {
     PathModel& model = model_of(tcb);
-    if (tcb.loss.in_cwr) {
+    if (own.loss.in_cwr) {
       model.bbr.on_mark(tcb.in_flight(), model.rate.delivered(), now_);
     } else {
       model.bbr.on_recovery();
     }
     return;
   }
-  const std::uint32_t flight = tcb.board.outstanding() - tcb.board.sacked() + event.delivery.octets;
+  const std::uint32_t flight = tcb.board.outstanding() - own.disorder.sacked() + event.delivery.octets;
   CcLoss loss{.in_flight = tcb.board.outstanding() + event.acked, .now = now_};
   // RFC 8257 3.3: marks take as much of the window as they are many; 3.5: losses what they always take.
-  if (tcb.is.dctcp && tcb.loss.in_cwr) loss = {.in_flight = tcb.cc.cwnd(), .share = extras_of(tcb).marks.alpha(), .now = now_};
-  tcb.cc.on_congestion(loss);
-  tcb.loss.prr.start(flight);
+  if (tcb.is.dctcp && own.loss.in_cwr) loss = {.in_flight = own.cc.cwnd(), .share = extras_of(tcb).marks.alpha(), .now = now_};
+  own.cc.on_congestion(loss);
+  own.loss.prr.start(flight);
 }
 
 // RFC 8985 7.4.2: did the probe repair a loss that nobody noticed?
 void Tcp::check_tail_probe(Tcb& tcb, const AckEvent& event) noexcept {
-  LossRecovery& loss = tcb.loss;
+  Disturbance& own = *disturbance_of(tcb);
+  LossRecovery& loss = own.loss;
   if (!loss.probe_sent || tcb.snd.una.before(loss.mark)) return;
   if (loss.probe_was_retransmission && !event.dsack) {
     if (event.acked != 0 && tcb.snd.una == loss.mark) return;  // a D-SACK may yet say that the original arrived
     if (tcb.snd.una.after(loss.mark) && !loss.in_cwr) {
       // New data was acknowledged and no D-SACK came: the probe replaced a lost segment, which asks for a response.
-      tcb.cc.on_congestion({.in_flight = tcb.board.outstanding() + event.acked, .now = now_});
-      if (!loss.by_model) tcb.cc.set_cwnd(tcb.cc.ssthresh());
+      own.cc.on_congestion({.in_flight = tcb.board.outstanding() + event.acked, .now = now_});
+      if (!loss.by_model) own.cc.set_cwnd(own.cc.ssthresh());
       tcb.is.cwr_due = tcb.is.ecn;
     }
   }
@@ -226,13 +259,14 @@ void Tcp::check_tail_probe(Tcb& tcb, const AckEvent& event) noexcept {
 // RFC 8985 6.3: the wait for reordered segments is over.
 void Tcp::on_reordering_timeout(Tcb& tcb) noexcept {
   AckEvent nothing;
+  Disturbance& own = *disturbance_of(tcb);  // it has one since the timer was started
   tcb.timer_kind = TimerKind::retransmission;
-  const std::uint32_t to_repair = tcb.board.to_repair();
+  const std::uint32_t to_repair = own.disorder.to_repair();
   const bool more_lost = detect_loss(tcb, nothing);
-  if (tcb.loss.by_model) note_losses(tcb, to_repair);
-  if (more_lost && tcb.loss.mode == RecoveryMode::open) enter_recovery(tcb, nothing);
-  if (tcb.loss.mode == RecoveryMode::recovery && !tcb.loss.by_model)
-    tcb.cc.set_cwnd(tcb.loss.prr.window(0, tcb.in_flight(), tcb.cc.ssthresh(), tcb.mss, false));
+  if (own.loss.by_model) note_losses(tcb, to_repair);
+  if (more_lost && own.loss.mode == RecoveryMode::open) enter_recovery(tcb, nothing);
+  if (own.loss.mode == RecoveryMode::recovery && !own.loss.by_model)
+    own.cc.set_cwnd(own.loss.prr.window(0, tcb.in_flight(), own.cc.ssthresh(), tcb.mss, false));
   if (tcb.timer_kind == TimerKind::retransmission && !tcb.board.empty()) restart_rto(tcb);
   mark_dirty(tcb);
 }

@@ -42,6 +42,14 @@ class RttEstimator {
     return std::clamp(Duration::from_us(std::int64_t{srtt_us_} + variance_us), limits.rto_min, limits.rto_max);
   }
 
+  /// A round trip of a segment that was sent once, which need not count as a sample for the timeout.
+  void note_min(Duration rtt) noexcept {
+    const auto us = static_cast<std::uint32_t>(std::clamp<std::int64_t>(rtt.us(), 1, 0x7fffffff));
+    if (min_us_ == 0 || us < min_us_) min_us_ = us;
+  }
+  /// The shortest round trip ever; zero: none yet.
+  Duration min_rtt() const noexcept { return Duration::from_us(min_us_); }
+
   void note_lost_syn() noexcept { syn_was_lost_ = 1; }
   bool syn_was_lost() const noexcept { return syn_was_lost_ != 0; }
   bool has_sample() const noexcept { return srtt_us_ != 0; }
@@ -53,6 +61,7 @@ class RttEstimator {
   std::uint32_t srtt_us_ = 0;  // 0: no sample yet
   std::uint32_t rttvar_us_ : 31 = 0;
   std::uint32_t syn_was_lost_ : 1 = 0;
+  std::uint32_t min_us_ = 0;
 };
 
 }  // namespace pollux

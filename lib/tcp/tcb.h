@@ -131,6 +131,21 @@ struct ConnExtras {
   std::uint32_t overdraft = 0;    ///< octets that an echo put into the send queue beyond its limit, until it has drained by as many
 };
 
+/// What a connection has from the first time that something of it is lost or out of order, or that its congestion window is
+/// in use: made then, and gone with the connection. Most servers' connections never have one.
+struct Disturbance {
+  Disorder disorder;
+  LossRecovery loss;
+  CongestionControl cc;
+  OutOfOrderQueue out_of_order;
+  SeqNum peer_fin;         ///< valid while peer_fin_known
+  SackBlock dsack;         ///< valid while dsack_due
+
+  /// What connections have that have none of their own.
+  static const Disturbance none;
+};
+inline constinit const Disturbance Disturbance::none{};
+
 /// What the retransmission deadline stands for.
 enum class TimerKind : std::uint8_t {
   retransmission,  ///< RFC 6298 after a timeout or probe; persist; the handshake
@@ -173,16 +188,13 @@ struct Tcb : TimerNode {
   TimePoint progress;                ///< when the oldest outstanding octet was first sent or una last moved
 
   // --- round trips and congestion
-  CongestionControl cc;
+  std::uint32_t first_cwnd = 0;      ///< octets; the congestion window until `disturbance` has a controller of it
   RttEstimator rtt;
   Scoreboard board;
-  LossRecovery loss;
+  const Disturbance* disturbance = &Disturbance::none;  ///< changed by Tcp::disturb() only
 
   // --- rare
   std::uint32_t hash = 0;
-  OutOfOrderQueue out_of_order;
-  SeqNum peer_fin;
-  SackBlock dsack;
   std::uint32_t extras = Slab<int>::nil;    ///< index of ConnExtras, which few connections have
   const TcpConnOptions* options = nullptr;  ///< interned, or those of `extras`
   union {
@@ -191,10 +203,17 @@ struct Tcb : TimerNode {
   };
 
   bool synchronized() const noexcept { return state >= TcpState::established; }
+  bool is_undisturbed() const noexcept { return disturbance == &Disturbance::none; }
+  const LossRecovery& loss() const noexcept { return disturbance->loss; }
+  const Disorder& disorder() const noexcept { return disturbance->disorder; }
+  const OutOfOrderQueue& out_of_order() const noexcept { return disturbance->out_of_order; }
+  /// Octets that may be outstanding, by congestion control.
+  std::uint32_t cwnd() const noexcept { return is_undisturbed() ? first_cwnd : disturbance->cc.cwnd(); }
+  std::uint32_t ssthresh() const noexcept { return is_undisturbed() ? no_ssthresh : disturbance->cc.ssthresh(); }
   /// Octets believed to be in the network: RFC 6675's pipe; without SACK each duplicate ACK stands for a segment.
   std::uint32_t in_flight() const noexcept {
-    const std::uint32_t pipe = board.in_flight();
-    const std::uint32_t arrived = loss.dup_acks * std::uint32_t{mss};
+    const std::uint32_t pipe = board.in_flight(disorder());
+    const std::uint32_t arrived = loss().dup_acks * std::uint32_t{mss};
     return pipe > arrived ? pipe - arrived : 0;
   }
   /// Our FIN is queued and not acknowledged: it belongs behind the last octet.

@@ -75,6 +75,7 @@ Tcp::Tcp(const TcpOptions& options, const TcpSecrets& secrets, Ip& ip, PacketPoo
       now_ms_(static_cast<std::uint32_t>(now.ms())),
       tcbs_(options.connections_max),
       extras_(options.connections_max),
+      disturbances_(options.connections_max),
       models_(options.connections_max),
       sent_rates_(std::make_unique_for_overwrite<SentRate[]>(options.outstanding_segments_max)),
       time_wait_(options.time_wait_max),
@@ -95,8 +96,7 @@ Tcp::Tcp(const TcpOptions& options, const TcpSecrets& secrets, Ip& ip, PacketPoo
 Tcp::~Tcp() {
   tcbs_.for_each([this](std::uint32_t, Tcb& tcb) {
     timers_.cancel(tcb);
-    tcb.out_of_order.clear(out_of_order_);
-    tcb.board.clear(sent_);
+    forget_segments(tcb);
     tcb.queue.clear();
     tcb.state = TcpState::closed;  // what on_complete() may ask for now
   });
@@ -367,24 +367,13 @@ void Tcp::established(Tcb& tcb) noexcept {
   if (tcb.retries != 0) tcb.rtt.note_lost_syn();
   // RFC 5681 3.1: after a SYN or SYN-ACK was lost the initial window MUST be one segment. RFC 6928 2: one that was sent twice
   // may only have been late, or its answer lost; with an RTO of a second that is no sign of congestion yet.
-  const std::uint32_t window = tcb.retries > 1 ? tcb.mss : initial_window(tcb);
+  tcb.first_cwnd = tcb.retries > 1 ? tcb.mss : initial_window(tcb);
   tcb.retries = tcb.backoff = 0;
   // RFC 6298 5.7: after a lost SYN the first data segments start from an RTO of 3 s unless a sample came.
-  switch (tcb.options->congestion) {
-    case TcpCongestion::dctcp:
-      tcb.is.dctcp = tcb.is.ecn;
-      if (tcb.is.dctcp) extras_of(tcb).marks = MarkedShare(tcb.snd.una);
-      [[fallthrough]];
-    case TcpCongestion::newreno:
-      tcb.cc = CongestionControl(NewReno(tcb.mss, window));
-      break;
-    case TcpCongestion::cubic:
-      tcb.cc = CongestionControl(Cubic(tcb.mss, window));
-      break;
-    case TcpCongestion::bbr:
-      start_model(tcb, window);
-      break;
-  }
+  tcb.is.dctcp = tcb.is.ecn && tcb.options->congestion == TcpCongestion::dctcp;
+  if (tcb.is.dctcp) extras_of(tcb).marks = MarkedShare(tcb.snd.una);
+  if (Disturbance* const own = disturbance_of(tcb)) own->cc = new_controller(tcb);  // the handshake was disturbed
+  if (tcb.options->congestion == TcpCongestion::bbr) start_model(tcb);
   if (tcb.is.ecn) counters_.add(Counter::tcp_ecn_opens);
   if (tcb.options->pacing) set_pacing(tcb, true);
   tcb.is.connected = true;
@@ -403,8 +392,22 @@ void Tcp::detach(Tcb& tcb) noexcept {
   timers_.cancel(tcb);
   tcb.rto_deadline = tcb.ack_deadline = tcb.idle_deadline = TimePoint::never();
   tcb.queue.clear();
-  tcb.board.clear(sent_);
-  tcb.out_of_order.clear(out_of_order_);
+  forget_segments(tcb);
+}
+
+void Tcp::forget_segments(Tcb& tcb) noexcept {
+  tcb.board.clear(sent_, disorder_of(tcb));
+  if (Disturbance* const own = disturbance_of(tcb)) own->out_of_order.clear(out_of_order_);
+}
+
+/// Its slot, and what else it had; nothing points at it any more.
+void Tcp::release(Tcb& tcb) noexcept {
+  if (tcb.extras != Slab<ConnExtras>::nil) {
+    if (extras_[tcb.extras].model != Slab<PathModel>::nil) models_.erase(extras_[tcb.extras].model);
+    extras_.erase(tcb.extras);
+  }
+  if (Disturbance* const own = disturbance_of(tcb)) disturbances_.erase(disturbances_.index_of(*own));
+  tcbs_.erase(tcbs_.index_of(tcb));
 }
 
 void Tcp::finish(Tcb& tcb, CloseReason reason) noexcept {

@@ -179,6 +179,8 @@ class Tcp {
   void finish(Tcb& tcb, CloseReason reason) noexcept;
   void end(Tcb& tcb, CloseReason reason) noexcept;  ///< its flow is off the index, or TIME-WAIT's by now
   void detach(Tcb& tcb) noexcept;
+  void forget_segments(Tcb& tcb) noexcept;
+  void release(Tcb& tcb) noexcept;
   void enter_time_wait(Tcb& tcb) noexcept;
   void leave_half_open(Tcb& tcb) noexcept;
   std::uint32_t initial_window(const Tcb& tcb) const noexcept;
@@ -261,7 +263,7 @@ class Tcp {
   void on_pacing_timer(Tcb& tcb) noexcept;
 
   // path_model.cc: BBR
-  void start_model(Tcb& tcb, std::uint32_t window) noexcept;
+  void start_model(Tcb& tcb) noexcept;
   PathModel& model_of(const Tcb& tcb) noexcept { return models_[extras_[tcb.extras].model]; }
   const PathModel& model_of(const Tcb& tcb) const noexcept { return models_[extras_[tcb.extras].model]; }
   Output send_measured(Tcb& tcb, std::uint32_t length, bool fin) noexcept;
@@ -323,7 +325,24 @@ class Tcp {
   void our_fin_acknowledged(Tcb& tcb) noexcept;
 
   // recovery.cc: loss detection and recovery (RFC 5681, 6582, 6675, 8985, 9937)
+  /// The connection's own Disturbance; null while it has none.
+  static Disturbance* disturbance_of(Tcb& tcb) noexcept {
+    return tcb.is_undisturbed() ? nullptr : const_cast<Disturbance*>(tcb.disturbance);  // in disturbances_, which is not const
+  }
+  static Disorder* disorder_of(Tcb& tcb) noexcept { return tcb.is_undisturbed() ? nullptr : &disturbance_of(tcb)->disorder; }
+  /// The same, made now if need be.
+  Disturbance& disturb(Tcb& tcb) noexcept { return tcb.is_undisturbed() ? make_disturbance(tcb) : *disturbance_of(tcb); }
+  Disturbance& make_disturbance(Tcb& tcb) noexcept;
+  std::uint32_t next_lost(Tcb& tcb) noexcept {
+    Disorder* const disorder = disorder_of(tcb);
+    return disorder == nullptr ? Scoreboard::nil : tcb.board.next_lost(sent_, *disorder);
+  }
+  static CongestionControl new_controller(const Tcb& tcb) noexcept;
+  static void note_new_data(Tcb& tcb, std::uint32_t octets) noexcept {
+    if (Disturbance* const own = disturbance_of(tcb)) own->loss.prr.on_sent(octets);
+  }
   void update_recovery(Tcb& tcb, AckEvent& event) noexcept;
+  void update_disturbed(Tcb& tcb, AckEvent& event) noexcept;
   bool undo_if_needless(Tcb& tcb, const AckEvent& event) noexcept;
   void undo(Tcb& tcb) noexcept;
   void tell_congestion_control(Tcb& tcb, const AckEvent& event, std::uint32_t acked) noexcept;
@@ -341,7 +360,7 @@ class Tcp {
   static void note_segment_size(Tcb& tcb, const Segment& seg) noexcept;
   bool must_refuse_text(const Tcb& tcb) const noexcept;
   DropReason queue_out_of_order(Tcb& tcb, Segment& seg) noexcept;
-  static void note_duplicate(Tcb& tcb, const Segment& seg) noexcept;
+  void note_duplicate(Tcb& tcb, const Segment& seg) noexcept;
   void tune_receive_buffer(Tcb& tcb) noexcept;
   std::uint32_t free_receive_space(const Tcb& tcb) const noexcept;
   std::uint32_t overdraft(const Tcb& tcb) const noexcept {
@@ -431,6 +450,7 @@ class Tcp {
   SegmentBurst burst_;
   Slab<Tcb> tcbs_;
   Slab<ConnExtras> extras_;
+  Slab<Disturbance> disturbances_;
   Slab<PathModel> models_;
   std::unique_ptr<SentRate[]> sent_rates_;  // beside the records of sent_; touched only with BBR
   std::uint32_t newest_lost_ = Scoreboard::nil;  // of the last detection that found a loss

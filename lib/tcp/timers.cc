@@ -46,8 +46,8 @@ void Tcp::watch_flight(Tcb& tcb) noexcept {
 
 // A tail loss probe comes before the timeout when an undisturbed flight's last ACKs stay away.
 bool Tcp::wants_tail_probe(const Tcb& tcb) noexcept {
-  return tcb.is.sack && tcb.synchronized() && tcb.loss.mode == RecoveryMode::open && !tcb.loss.probe_sent &&
-         tcb.board.sacked() == 0 && tcb.backoff == 0 && tcb.snd.wnd != 0;
+  return tcb.is.sack && tcb.synchronized() && tcb.loss().mode == RecoveryMode::open && !tcb.loss().probe_sent &&
+         tcb.disorder().sacked() == 0 && tcb.backoff == 0 && tcb.snd.wnd != 0;
 }
 
 // Two round trips; not sooner than a host that was busy elsewhere for a moment: 10 ms with the usual minimum RTO. A second
@@ -211,16 +211,17 @@ void Tcp::on_retransmission_timeout(Tcb& tcb) noexcept {
     counters_.add(Counter::tcp_timeouts);
     note(tcb, FlightEvent::timeout, tcb.retries);
     if (tcb.synchronized()) {
-      LossRecovery& loss = tcb.loss;
+      Disturbance& own = disturb(tcb);
+      LossRecovery& loss = own.loss;
       const bool fresh = loss.mode == RecoveryMode::open && tcb.retries == 1;
       consider_lower_mtu(tcb);
       // RFC 3168 6.1.2: ssthresh is lowered once for a window, by marks or by loss.
-      tcb.cc.on_timeout({.in_flight = tcb.board.outstanding(), .now = now_}, tcb.retries == 1 && !loss.in_cwr);
+      own.cc.on_timeout({.in_flight = tcb.board.outstanding(), .now = now_}, tcb.retries == 1 && !loss.in_cwr);
       tcb.is.cwr_due = tcb.is.ecn;
       // RFC 2018 8: a peer whose first missing octet is one it had SACKed has thrown data away.
       const bool reneged = !tcb.board.empty() && sent_[tcb.board.first()].sacked;
-      const std::uint32_t to_repair = tcb.board.to_repair();
-      tcb.board.mark_all_lost(sent_, reneged);
+      const std::uint32_t to_repair = own.disorder.to_repair();
+      tcb.board.mark_all_lost(sent_, own.disorder, reneged);
       newest_lost_ = tcb.board.first();
       if (loss.by_model) note_losses(tcb, to_repair);
       loss.recover = tcb.snd.max;  // RFC 6582 4: no fast retransmit for what this repairs

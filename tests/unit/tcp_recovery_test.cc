@@ -18,19 +18,20 @@ TimePoint ms(std::int64_t t) { return TimePoint::from_ns(t * 1'000'000); }
 
 class Board : public testing::Test {
  protected:
-  void TearDown() override { board.clear(slab); }
+  void SetUp() override { rtt.sample(Duration::from_ms(40)); }
+  void TearDown() override { board.clear(slab, &disorder); }
   /// Sends segments of one MSS up to octet `to`, at `t` ms, `gap` ms apart.
   void send(std::uint32_t from, std::uint32_t to, std::int64_t t, std::int64_t gap = 0) {
-    for (; from < to; from += mss, t += gap) ASSERT_TRUE(board.sent(slab, at(from), at(from + mss), ms(t)));
+    for (; from < to; from += mss, t += gap) ASSERT_TRUE(board.sent(slab, &disorder, at(from), at(from + mss), ms(t)));
   }
   Delivery sack(std::uint32_t left, std::uint32_t right) {
     Delivery delivery;
-    board.sack(slab, at(left), at(right), delivery);
+    board.sack(slab, disorder, at(left), at(right), delivery);
     return delivery;
   }
   Delivery acknowledge(std::uint32_t una) {
     Delivery delivery;
-    board.acknowledge(slab, at(una), delivery);
+    board.acknowledge(slab, &disorder, at(una), delivery);
     return delivery;
   }
   std::vector<std::uint32_t> lost() {
@@ -41,7 +42,9 @@ class Board : public testing::Test {
   }
   SentSlab slab{4096};
   Scoreboard board;
+  Disorder disorder;
   Rack rack;
+  RttEstimator rtt;
   std::uint32_t newest_lost = Scoreboard::nil;
 };
 
@@ -51,22 +54,22 @@ using Starts = std::vector<std::uint32_t>;
 
 TEST_F(ScoreboardTest, PipeCountsWhatIsInTheNetwork) {
   send(0, 10'000, 0);
-  EXPECT_EQ(board.in_flight(), 10 * mss);
+  EXPECT_EQ(board.in_flight(disorder), 10 * mss);
   sack(3000, 5000);
-  EXPECT_EQ(board.in_flight(), 8 * mss);
-  board.mark_lost(slab, board.first());
-  EXPECT_EQ(board.in_flight(), 7 * mss);
-  board.sent_again(slab, board.first(), ms(1));
-  EXPECT_EQ(board.in_flight(), 8 * mss);
+  EXPECT_EQ(board.in_flight(disorder), 8 * mss);
+  board.mark_lost(slab, disorder, board.first());
+  EXPECT_EQ(board.in_flight(disorder), 7 * mss);
+  board.sent_again(slab, disorder, board.first(), ms(1));
+  EXPECT_EQ(board.in_flight(disorder), 8 * mss);
   acknowledge(5000);
-  EXPECT_EQ(board.in_flight(), 5 * mss);
-  EXPECT_EQ(board.sacked(), 0u);
+  EXPECT_EQ(board.in_flight(disorder), 5 * mss);
+  EXPECT_EQ(disorder.sacked(), 0u);
 }
 
 TEST_F(ScoreboardTest, PartOfASegmentMayBeAcknowledged) {
   send(0, 2000, 0);
   EXPECT_EQ(acknowledge(300).octets, 300u);
-  EXPECT_EQ(board.in_flight(), 1700u);
+  EXPECT_EQ(board.in_flight(disorder), 1700u);
   EXPECT_EQ(slab[board.first()].start, at(300));
   EXPECT_EQ(acknowledge(2000).octets, 1700u);
   EXPECT_TRUE(board.empty());
@@ -75,13 +78,13 @@ TEST_F(ScoreboardTest, PartOfASegmentMayBeAcknowledged) {
 TEST_F(ScoreboardTest, BlockThatCoversASegmentInPartMarksOnlyWholeOnes) {
   send(0, 4000, 0);
   EXPECT_EQ(sack(500, 2500).octets, mss);
-  EXPECT_EQ(board.sacked(), mss);
+  EXPECT_EQ(disorder.sacked(), mss);
 }
 
 TEST_F(ScoreboardTest, RetransmittedSegmentGivesNoSample) {
   send(0, 1000, 0);
-  board.mark_lost(slab, board.first());
-  board.sent_again(slab, board.first(), ms(300));
+  board.mark_lost(slab, disorder, board.first());
+  board.sent_again(slab, disorder, board.first(), ms(300));
   const Delivery delivery = acknowledge(1000);
   EXPECT_FALSE(delivery.has_sample);  // Karn
   EXPECT_TRUE(delivery.has_last);
@@ -91,35 +94,35 @@ TEST_F(ScoreboardTest, RetransmittedSegmentGivesNoSample) {
 TEST_F(ScoreboardTest, TimeoutLosesAllButTheSacked) {
   send(0, 5000, 0);
   sack(2000, 3000);
-  board.mark_all_lost(slab, false);
+  board.mark_all_lost(slab, disorder, false);
   EXPECT_EQ(lost(), (Starts{0, 1000, 3000, 4000}));
-  board.mark_all_lost(slab, true);  // the peer threw it away
+  board.mark_all_lost(slab, disorder, true);  // the peer threw it away
   EXPECT_EQ(lost(), (Starts{0, 1000, 2000, 3000, 4000}));
-  EXPECT_EQ(board.in_flight(), 0u);
+  EXPECT_EQ(board.in_flight(disorder), 0u);
 }
 
 TEST_F(ScoreboardTest, SplitKeepsCountsAndOrder) {
   send(0, 3000, 0);
-  board.mark_all_lost(slab, false);
-  ASSERT_TRUE(board.split(slab, board.first(), 400));
+  board.mark_all_lost(slab, disorder, false);
+  ASSERT_TRUE(board.split(slab, disorder, board.first(), 400));
   EXPECT_EQ(lost(), (Starts{0, 400, 1000, 2000}));
-  board.sent_again(slab, board.next_lost(slab), ms(1));
-  EXPECT_EQ(board.in_flight(), 400u);
-  EXPECT_EQ(slab[board.next_lost(slab)].start, at(400));
+  board.sent_again(slab, disorder, board.next_lost(slab, disorder), ms(1));
+  EXPECT_EQ(board.in_flight(disorder), 400u);
+  EXPECT_EQ(slab[board.next_lost(slab, disorder)].start, at(400));
   acknowledge(3000);
   EXPECT_TRUE(board.empty());
-  EXPECT_EQ(board.in_flight(), 0u);
+  EXPECT_EQ(board.in_flight(disorder), 0u);
 }
 
 TEST_F(ScoreboardTest, FullSlabRefuses) {
   SentSlab small(2);
   Scoreboard other;
-  EXPECT_TRUE(other.sent(small, at(0), at(10), ms(0)));
-  EXPECT_TRUE(other.sent(small, at(10), at(20), ms(0)));
-  EXPECT_FALSE(other.sent(small, at(20), at(30), ms(0)));
-  EXPECT_FALSE(other.split(small, other.first(), 5));
-  EXPECT_EQ(other.in_flight(), 20u);
-  other.clear(small);
+  EXPECT_TRUE(other.sent(small, nullptr, at(0), at(10), ms(0)));
+  EXPECT_TRUE(other.sent(small, nullptr, at(10), at(20), ms(0)));
+  EXPECT_FALSE(other.sent(small, nullptr, at(20), at(30), ms(0)));
+  EXPECT_FALSE(other.split(small, disorder, other.first(), 5));
+  EXPECT_EQ(other.in_flight(disorder), 20u);
+  other.clear(small, nullptr);
 }
 
 TEST_F(ScoreboardTest, AgreesWithAModelUnderRandomUse) {
@@ -136,7 +139,7 @@ TEST_F(ScoreboardTest, AgreesWithAModelUnderRandomUse) {
       case 0:
       case 1:
         if (model.size() < 60) {
-          ASSERT_TRUE(board.sent(slab, at(nxt), at(nxt + mss), ms(step)));
+          ASSERT_TRUE(board.sent(slab, &disorder, at(nxt), at(nxt + mss), ms(step)));
           model.push_back({mss, false, false, false});
           nxt += mss;
         }
@@ -160,7 +163,7 @@ TEST_F(ScoreboardTest, AgreesWithAModelUnderRandomUse) {
         std::uint32_t i = board.first();
         for (auto& segment : model) {
           if (!segment.sacked && rng.chance(0.3)) {
-            board.mark_lost(slab, i);
+            board.mark_lost(slab, disorder, i);
             segment.lost = true;
             segment.again = false;
           }
@@ -169,12 +172,12 @@ TEST_F(ScoreboardTest, AgreesWithAModelUnderRandomUse) {
         break;
       }
       case 4: {
-        const std::uint32_t i = board.next_lost(slab);
+        const std::uint32_t i = board.next_lost(slab, disorder);
         std::size_t expected = 0;
         while (expected < model.size() && !(model[expected].lost && !model[expected].again)) ++expected;
         ASSERT_EQ(i == Scoreboard::nil, expected == model.size());
         if (i == Scoreboard::nil) break;
-        board.sent_again(slab, i, ms(step));
+        board.sent_again(slab, disorder, i, ms(step));
         model[expected].again = true;
         break;
       }
@@ -191,8 +194,8 @@ TEST_F(ScoreboardTest, AgreesWithAModelUnderRandomUse) {
       if (segment.sacked) sacked += segment.length;
       if (!segment.sacked && (!segment.lost || segment.again)) pipe += segment.length;
     }
-    ASSERT_EQ(board.in_flight(), pipe) << "step " << step;
-    ASSERT_EQ(board.sacked(), sacked) << "step " << step;
+    ASSERT_EQ(board.in_flight(disorder), pipe) << "step " << step;
+    ASSERT_EQ(disorder.sacked(), sacked) << "step " << step;
     ASSERT_EQ(slab.size(), model.size());
   }
 }
@@ -201,63 +204,62 @@ TEST_F(ScoreboardTest, AgreesWithAModelUnderRandomUse) {
 
 TEST_F(RackTest, SegmentSentBeforeADeliveredOneIsLostAfterTheReorderingWindow) {
   send(0, 4000, 0, 1);  // sent at 0, 1, 2, 3 ms
-  rack.on_delivery(sack(3000, 4000), ms(43));  // round trip 40 ms
-  const Duration srtt = Duration::from_ms(40);
+  rack.on_delivery(sack(3000, 4000), ms(43), rtt);  // round trip 40 ms
   // Nothing was ever reordered, but one SACKed segment is not proof: a quarter of the minimum round trip of grace.
-  const Duration wait = rack.detect(board, slab, ms(43), srtt, false, mss, newest_lost);
+  const Duration wait = rack.detect(board, disorder, slab, ms(43), rtt, false, mss, newest_lost);
   EXPECT_EQ(lost(), Starts{});
   EXPECT_EQ(wait, Duration::from_ms(2 + 40 + 10 - 43));  // until the last of them times out
-  rack.detect(board, slab, ms(52), srtt, false, mss, newest_lost);
+  rack.detect(board, disorder, slab, ms(52), rtt, false, mss, newest_lost);
   EXPECT_EQ(lost(), (Starts{0, 1000, 2000}));
 }
 
 TEST_F(RackTest, ThreeSackedSegmentsNeedNoGraceWithoutReordering) {
   send(0, 4000, 0, 1);
-  rack.on_delivery(sack(1000, 4000), ms(43));
-  EXPECT_EQ(rack.detect(board, slab, ms(43), Duration::from_ms(40), false, mss, newest_lost), Duration{});
+  rack.on_delivery(sack(1000, 4000), ms(43), rtt);
+  EXPECT_EQ(rack.detect(board, disorder, slab, ms(43), rtt, false, mss, newest_lost), Duration{});
   EXPECT_EQ(lost(), (Starts{0}));
 }
 
 TEST_F(RackTest, SeenReorderingBringsTheGraceBack) {
   send(0, 6000, 0, 1);
-  rack.on_delivery(sack(1000, 2000), ms(41));
-  rack.on_delivery(acknowledge(2000), ms(42));  // segment 0 came late: reordering
-  rack.on_delivery(sack(3000, 6000), ms(45));
-  EXPECT_GT(rack.detect(board, slab, ms(45), Duration::from_ms(40), false, mss, newest_lost), Duration{});
+  rack.on_delivery(sack(1000, 2000), ms(41), rtt);
+  rack.on_delivery(acknowledge(2000), ms(42), rtt);  // segment 0 came late: reordering
+  rack.on_delivery(sack(3000, 6000), ms(45), rtt);
+  EXPECT_GT(rack.detect(board, disorder, slab, ms(45), rtt, false, mss, newest_lost), Duration{});
   EXPECT_EQ(lost(), Starts{});
 }
 
 TEST_F(RackTest, LostRetransmissionIsFoundToo) {
   send(0, 4000, 0, 1);
-  rack.on_delivery(sack(1000, 4000), ms(43));
-  rack.detect(board, slab, ms(43), Duration::from_ms(40), false, mss, newest_lost);
-  board.sent_again(slab, board.first(), ms(44));
+  rack.on_delivery(sack(1000, 4000), ms(43), rtt);
+  rack.detect(board, disorder, slab, ms(43), rtt, false, mss, newest_lost);
+  board.sent_again(slab, disorder, board.first(), ms(44));
   send(4000, 8000, 45, 1);
-  rack.on_delivery(sack(4000, 8000), ms(90));
-  rack.detect(board, slab, ms(90), Duration::from_ms(40), true, mss, newest_lost);
+  rack.on_delivery(sack(4000, 8000), ms(90), rtt);
+  rack.detect(board, disorder, slab, ms(90), rtt, true, mss, newest_lost);
   EXPECT_EQ(lost(), (Starts{0}));
 }
 
 TEST_F(RackTest, AnswerFasterThanTheMinimumIsOfTheOriginal) {
   send(0, 2000, 0);
-  rack.on_delivery(acknowledge(1000), ms(40));  // minimum round trip 40 ms
-  board.mark_lost(slab, board.first());
-  board.sent_again(slab, board.first(), ms(100));
+  rack.on_delivery(acknowledge(1000), ms(40), rtt);  // minimum round trip 40 ms
+  board.mark_lost(slab, disorder, board.first());
+  board.sent_again(slab, disorder, board.first(), ms(100));
   send(2000, 3000, 99);
-  rack.on_delivery(acknowledge(2000), ms(101));  // 1 ms after the retransmission
-  rack.detect(board, slab, ms(101), Duration::from_ms(40), true, mss, newest_lost);
+  rack.on_delivery(acknowledge(2000), ms(101), rtt);  // 1 ms after the retransmission
+  rack.detect(board, disorder, slab, ms(101), rtt, true, mss, newest_lost);
   EXPECT_EQ(lost(), Starts{});
 }
 
 TEST_F(RackTest, DuplicateReportsWidenTheWindowOnceARoundTrip) {
   send(0, 1000, 0);
-  rack.on_delivery(acknowledge(1000), ms(40));
+  rack.on_delivery(acknowledge(1000), ms(40), rtt);
   send(1000, 5000, 100, 1);
   rack.note_reordering();
   rack.on_dsack(at(1000), at(5000));
   rack.on_dsack(at(1000), at(5000));  // the same round trip
-  rack.on_delivery(sack(4000, 5000), ms(143));
-  const Duration wait = rack.detect(board, slab, ms(143), Duration::from_ms(40), false, mss, newest_lost);
+  rack.on_delivery(sack(4000, 5000), ms(143), rtt);
+  const Duration wait = rack.detect(board, disorder, slab, ms(143), rtt, false, mss, newest_lost);
   EXPECT_EQ(wait, Duration::from_ms(102 + 40 + 20 - 143));  // two quarters of 40 ms
 }
 

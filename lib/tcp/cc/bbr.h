@@ -182,7 +182,7 @@ class BbrWindow {
  public:
   explicit BbrWindow(Bbr& bbr) noexcept : bbr_(std::bit_cast<Halves>(&bbr)) {}
   std::uint32_t cwnd() const noexcept { return bbr().cwnd(); }
-  std::uint32_t ssthresh() const noexcept { return 0x7fffffff; }
+  std::uint32_t ssthresh() const noexcept { return no_ssthresh; }
   void on_ack(const CcAck&) noexcept {}
   void on_congestion(const CcLoss&) noexcept {}
   void set_cwnd(std::uint32_t octets) noexcept { bbr().set_cwnd(octets); }

@@ -32,7 +32,7 @@ class Cubic {
   double w_cubic(double seconds) const noexcept;
 
   std::uint32_t cwnd_ = 0;
-  std::uint32_t ssthresh_ = 0x7fffffff;
+  std::uint32_t ssthresh_ = no_ssthresh;
   std::uint32_t mss_ = 0;
   std::uint32_t w_max_ = 0;        // window before the last reduction, octets
   std::uint32_t cwnd_prior_ = 0;   // the same, without fast convergence

@@ -8,6 +8,9 @@
 
 namespace pollux {
 
+/// The slow start threshold at first: RFC 5681 3.1 wants it arbitrarily high.
+constexpr std::uint32_t no_ssthresh = 0x7fffffff;
+
 /// New data was acknowledged or SACKed, outside fast recovery.
 struct CcAck {
   std::uint32_t acked = 0;        ///< octets newly acknowledged

@@ -31,7 +31,7 @@ class NewReno {
 
  private:
   std::uint32_t cwnd_ = 0;
-  std::uint32_t ssthresh_ = 0x7fffffff;  // RFC 5681 3.1: arbitrarily high at first
+  std::uint32_t ssthresh_ = no_ssthresh;
   std::uint32_t acked_in_avoidance_ = 0;
   std::uint32_t cwnd_prior_ = 0;      // before the last reduction ...
   std::uint32_t ssthresh_prior_ = 0;  // ... as this
