@@ -110,11 +110,12 @@ class Slab {
   }
 
  private:
+  // What a handle is compared with lies in front, beside what an element's user looks at first.
   struct Slot {
-    alignas(T) unsigned char storage[sizeof(T)];
     std::uint32_t next_free;  // meaningful while free
     std::uint32_t generation : 31;
     std::uint32_t live : 1;
+    alignas(T) unsigned char storage[sizeof(T)];
 
     T* object() noexcept { return std::launder(reinterpret_cast<T*>(storage)); }
     const T* object() const noexcept { return std::launder(reinterpret_cast<const T*>(storage)); }

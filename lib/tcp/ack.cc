@@ -24,7 +24,7 @@ void Tcp::update_window(Tcb& tcb, const Segment& seg) noexcept {
     if (!tcb.board.empty()) restart_rto(tcb);
   }
   snd.wnd = window;
-  snd.wnd_max = std::max(snd.wnd_max, window);
+  tcb.wnd_max = std::max(tcb.wnd_max, window);
   if (opened && tcb.queue.size() != 0) mark_dirty(tcb);
 }
 

@@ -68,11 +68,11 @@ std::uint32_t TcpConn::unacknowledged() const noexcept {
 }
 Endpoint TcpConn::local() const noexcept {
   const Tcb* tcb = tcp_ == nullptr ? nullptr : tcp_->find(handle_);
-  return tcb == nullptr ? Endpoint{} : Endpoint{tcb->key.local, tcb->key.local_port};
+  return tcb == nullptr ? Endpoint{} : Endpoint{tcp_->key_of(*tcb).local, tcb->key.local_port};
 }
 Endpoint TcpConn::remote() const noexcept {
   const Tcb* tcb = tcp_ == nullptr ? nullptr : tcp_->find(handle_);
-  return tcb == nullptr ? Endpoint{} : Endpoint{tcb->key.remote, tcb->key.remote_port};
+  return tcb == nullptr ? Endpoint{} : Endpoint{tcp_->key_of(*tcb).remote, tcb->key.remote_port};
 }
 void TcpConn::set_user_data(std::uint64_t value) noexcept {
   if (Tcb* tcb = tcp_ == nullptr ? nullptr : tcp_->find(handle_)) tcb->user_data = value;

@@ -95,26 +95,6 @@ void Tcp::take_dctcp_mark(Tcb& tcb, bool marked) noexcept {
   mark_dirty(tcb);
 }
 
-Tcp::Output Tcp::send_owed_acks(Tcb& tcb) noexcept {
-  OwedAcks& owed = extras_of(tcb).owed_acks;
-  for (; owed.count != 0; owed.pop()) {
-    if (ip_.tx(tcb.route.interface).room() == 0) return Output::batch_full;
-    Packet packet = pool_.alloc();
-    if (!packet) return Output::no_mbuf;
-    TcpFields fields;
-    fields.sequence = tcb.snd.max;
-    fields.acknowledgment = owed.ack[0];
-    fields.flags.bits = static_cast<std::uint8_t>(TcpFlags::ack | ((owed.echoes & 1) != 0 ? TcpFlags::ece : 0));
-    // The right edge stays where it is.
-    const auto window = static_cast<std::uint32_t>(tcb.rcv.edge - owed.ack[0]);
-    fields.window = static_cast<std::uint16_t>(std::min(0xffffu, (window + (1u << tcb.recv_scale) - 1) >> tcb.recv_scale));
-    stamp(tcb, fields);
-    counters_.add(Counter::tcp_out_segs);
-    hand_over(tcb, std::move(packet), fields);
-  }
-  return Output::done;
-}
-
 // RFC 3168 6.1.2: an echoed mark asks for what a loss asks for, once a window.
 void Tcp::enter_cwr(Tcb& tcb, const AckEvent& event) noexcept {
   LossRecovery& loss = disturb(tcb).loss;

@@ -167,12 +167,12 @@ DropReason Tcp::check_ack(Tcb& tcb, const Segment& seg) noexcept {
   if (!seg.flags.has(TcpFlags::ack)) return DropReason::tcp_no_ack_flag;
   if (tcb.state == TcpState::syn_received) {
     if (!seg.ack.after(tcb.snd.una) || seg.ack.after(tcb.snd.max)) {
-      input_no_connection(tcb.key, seg);  // <SEQ=SEG.ACK><CTL=RST>
+      input_no_connection(key_of(tcb), seg);  // <SEQ=SEG.ACK><CTL=RST>
       return DropReason::tcp_unacceptable_ack;
     }
     sample_handshake_rtt(tcb);
     take_handshake_ack(tcb, seg.ack);
-    tcb.snd.wnd = tcb.snd.wnd_max = seg.window << tcb.send_scale;
+    tcb.snd.wnd = tcb.wnd_max = seg.window << tcb.send_scale;
     tcb.snd.wl1 = seg.seq;
     tcb.snd.wl2 = seg.ack;
     tcb.rto_deadline = TimePoint::never();
@@ -187,7 +187,7 @@ DropReason Tcp::check_ack(Tcb& tcb, const Segment& seg) noexcept {
   }
   if (tcb.is.fast_open_pending && seg.ack.after_eq(tcb.snd.una)) confirm_fast_open(tcb);
   // RFC 5961 5.2: SND.UNA - MAX.SND.WND <= SEG.ACK
-  if (seg.ack.before(tcb.snd.una - tcb.snd.wnd_max)) {
+  if (seg.ack.before(tcb.snd.una - tcb.wnd_max)) {
     challenge(tcb);
     return DropReason::tcp_ack_too_old;
   }

@@ -63,11 +63,11 @@ void FastOpenCache::forget(const IpAddress& server) noexcept {
 std::uint32_t Tcp::offer_fast_open(const Tcb& tcb, TcpFields& fields) const noexcept {
   if (tcb.retries != 0) return 0;
   fields.options.has_fast_open = true;
-  const FastOpenCache::Entry* known = fast_open_cache_.find(tcb.key.remote);
+  const FastOpenCache::Entry* known = fast_open_cache_.find(key_of(tcb).remote);
   if (known == nullptr) return 0;  // asks for a cookie
   fields.options.fast_open_size = known->size;
   fields.options.fast_open_cookie = known->cookie;
-  const std::uint32_t mss = std::min(known->mss, local_mss(tcb.key, tcb.route, *tcb.options));
+  const std::uint32_t mss = std::min(known->mss, local_mss(tcb.key.is_v4(), tcb.route, *tcb.options));
   const auto options_size = static_cast<std::uint32_t>(fields.options.emitted_size());
   return std::min(tcb.queue.size(), mss - std::min(mss, options_size));
 }
@@ -76,9 +76,9 @@ std::uint32_t Tcp::offer_fast_open(const Tcb& tcb, TcpFields& fields) const noex
 void Tcp::take_fast_open_answer(Tcb& tcb, const TcpOptionValues& options) noexcept {
   // RFC 7413 4.1.3.1: when only a SYN without the option got through, the next one goes without data.
   if (tcb.retries != 0) {
-    fast_open_cache_.forget(tcb.key.remote);
+    fast_open_cache_.forget(key_of(tcb).remote);
   } else if (options.has_fast_open && options.fast_open_size != 0) {
-    fast_open_cache_.put(tcb.key.remote, options.has_mss ? options.mss : default_mss(tcb.key),
+    fast_open_cache_.put(key_of(tcb).remote, options.has_mss ? options.mss : default_mss(tcb.key.is_v4()),
                          std::span(options.fast_open_cookie).first(options.fast_open_size));
   }
 }
@@ -88,7 +88,7 @@ void Tcp::take_fast_open_answer(Tcb& tcb, const TcpOptionValues& options) noexce
 // RFC 7413 4.2: a SYN with the option, of which a connection in SYN-RECEIVED was just made. A good cookie opens it at once.
 DropReason Tcp::input_fast_open(Tcb& tcb, Segment& syn, const TcpOptionValues& options) noexcept {
   const auto cookie = std::span(options.fast_open_cookie).first(options.fast_open_size);
-  if (!fast_open_cookies_.check(tcb.key.local, tcb.key.remote, cookie, now_)) {
+  if (!fast_open_cookies_.check(key_of(tcb).local, key_of(tcb).remote, cookie, now_)) {
     tcb.is.fast_open_cookie_due = true;  // asked for, or in place of a stale one; the data comes again
     return DropReason::none;
   }
@@ -99,7 +99,7 @@ DropReason Tcp::input_fast_open(Tcb& tcb, Segment& syn, const TcpOptionValues& o
   tcb.is.fast_open_pending = true;
   tcb.is.syn_ack_due = true;
   SendSpace& snd = tcb.snd;
-  snd.una = snd.nxt = snd.max = snd.iss + 1;  // the SYN-ACK is repeated by itself; the rest is as in ESTABLISHED
+  snd.una = snd.nxt = snd.max = tcb.iss + 1;  // the SYN-ACK is repeated by itself; the rest is as in ESTABLISHED
   tcb.rcv.edge = tcb.rcv.nxt + syn_window(*tcb.options);
   established(tcb);
   if (tcb.state == TcpState::closed || syn.length == 0) return DropReason::none;

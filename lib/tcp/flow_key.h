@@ -38,4 +38,40 @@ struct FlowKey {
   }
 };
 
+/// A FlowKey as a connection keeps it. An IPv4 one is whole; what an IPv6 one holds besides the ports is where the addresses
+/// lie.
+class StoredKey {
+ public:
+  struct V6Addresses {
+    IpAddress local;
+    IpAddress remote;
+  };
+  std::uint16_t local_port = 0;
+  std::uint16_t remote_port = 0;
+
+  StoredKey() noexcept = default;
+  /// Of an IPv4 connection.
+  explicit StoredKey(const FlowKey& key) noexcept
+      : local_port(key.local_port), remote_port(key.remote_port), local_(key.local.v4_word()), remote_(key.remote.v4_word()) {}
+  /// Of an IPv6 connection, `index`: of its addresses.
+  StoredKey(const FlowKey& key, std::uint32_t index) noexcept
+      : local_port(key.local_port), remote_port(key.remote_port), local_(v6_tag), remote_(index) {}
+
+  bool is_v4() const noexcept { return local_ != v6_tag; }
+  /// Whether `key` is this one of an IPv4 connection. The addresses of a FlowKey are of one family.
+  bool is(const FlowKey& key) const noexcept {
+    return local_port == key.local_port && remote_port == key.remote_port && key.remote.v4_word() == remote_ &&
+           key.local.v4_word() == local_ && key.remote.is_v4();
+  }
+  std::uint32_t v6_index() const noexcept { return remote_; }
+  /// Of an IPv4 connection.
+  IpAddress v4_local() const noexcept { return IpAddress::v4_from_word(local_); }
+  IpAddress v4_remote() const noexcept { return IpAddress::v4_from_word(remote_); }
+
+ private:
+  static constexpr std::uint32_t v6_tag = 0xffffffffu;  // the limited broadcast address is nobody's
+  std::uint32_t local_ = 0;
+  std::uint32_t remote_ = 0;
+};
+
 }  // namespace pollux

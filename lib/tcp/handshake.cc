@@ -22,19 +22,19 @@ std::uint8_t Tcp::receive_scale(const TcpConnOptions& options) noexcept {
   return scale;
 }
 
-std::uint16_t Tcp::local_mss(const FlowKey& key, const RouteCache& route, const TcpConnOptions& options) const noexcept {
-  const std::uint32_t headers = key.remote.is_v4() ? ip_tcp_headers_v4 : ip_tcp_headers_v6;
-  const auto by_mtu = static_cast<std::uint16_t>(ip_.mtu(route.interface, key.remote.is_v4()) - headers);
+std::uint16_t Tcp::local_mss(bool v4, const RouteCache& route, const TcpConnOptions& options) const noexcept {
+  const std::uint32_t headers = v4 ? ip_tcp_headers_v4 : ip_tcp_headers_v6;
+  const auto by_mtu = static_cast<std::uint16_t>(ip_.mtu(route.interface, v4) - headers);
   return options.mss_max != 0 ? std::min(by_mtu, options.mss_max) : by_mtu;
 }
 
-std::uint16_t Tcp::default_mss(const FlowKey& key) noexcept {
-  return key.remote.is_v4() ? default_mss_v4 : default_mss_v6;
+std::uint16_t Tcp::default_mss(bool v4) noexcept {
+  return v4 ? default_mss_v4 : default_mss_v6;
 }
 
 // What an ACK in the handshake covers: our SYN, and data that went with it (RFC 7413).
 void Tcp::take_handshake_ack(Tcb& tcb, SeqNum ack) noexcept {
-  tcb.queue.acknowledge(static_cast<std::uint32_t>(ack - tcb.snd.iss) - 1);
+  tcb.queue.acknowledge(static_cast<std::uint32_t>(ack - tcb.iss) - 1);
   tcb.snd.una = tcb.snd.nxt = ack;
 }
 
@@ -60,14 +60,14 @@ void Tcp::apply_syn_options(Tcb& tcb, const Segment& seg, const TcpOptionValues&
   tcb.send_scale = tcb.is.window_scaling ? options.window_scale : 0;
   tcb.recv_scale = tcb.is.window_scaling ? receive_scale(*tcb.options) : 0;
   if (tcb.is.timestamps) tcb.ts_recent = seg.ts_value;
-  const std::uint16_t fallback = default_mss(tcb.key);
+  const std::uint16_t fallback = default_mss(tcb.key.is_v4());
   const std::uint16_t peer_mss = options.has_mss ? std::max(options.mss, peer_mss_min) : fallback;
   // RFC 9293 MUST-16: what the peer takes and our link carries, less the options that every segment has.
   const std::uint32_t options_size = tcb.is.timestamps ? TcpView::timestamp_option_size : 0;
-  tcb.mss = static_cast<std::uint16_t>(std::min(peer_mss, local_mss(tcb.key, tcb.route, *tcb.options)) - options_size);
-  tcb.advertised_mss = static_cast<std::uint16_t>(local_mss(tcb.key, tcb.route, *tcb.options) - options_size);
+  tcb.mss = static_cast<std::uint16_t>(std::min(peer_mss, local_mss(tcb.key.is_v4(), tcb.route, *tcb.options)) - options_size);
+  tcb.advertised_mss = static_cast<std::uint16_t>(local_mss(tcb.key.is_v4(), tcb.route, *tcb.options) - options_size);
   tcb.recv_mss = std::min<std::uint16_t>(tcb.advertised_mss, static_cast<std::uint16_t>(fallback - options_size));
-  tcb.snd.wnd = tcb.snd.wnd_max = seg.window;  // RFC 7323 2.2: the window of a SYN is never scaled
+  tcb.snd.wnd = tcb.wnd_max = seg.window;  // RFC 7323 2.2: the window of a SYN is never scaled
   tcb.snd.wl1 = seg.seq;
   tcb.snd.wl2 = seg.ack;
 }
@@ -123,7 +123,7 @@ DropReason Tcp::input_listen(Listener& listener, const FlowKey& key, std::uint32
 void Tcp::send_syn_cookie(Listener& listener, const FlowKey& key, RouteCache& route, const Segment& syn,
                           const TcpOptionValues& options) noexcept {
   const TcpConnOptions& ours = *listener.conn;
-  const std::uint16_t fallback = default_mss(key);
+  const std::uint16_t fallback = default_mss(key.remote.is_v4());
   BareSegment answer{.key = key, .seq = cookies_.make(key, syn.seq, options.has_mss ? options.mss : fallback, now_),
                      .ack = syn.seq + 1, .flags = {TcpFlags::syn | TcpFlags::ack}, .window = syn_window(ours),
                      .ttl = ours.ttl, .tos = static_cast<std::uint8_t>(ours.tos & TcpConnOptions::diffserv_mask)};
@@ -144,7 +144,7 @@ void Tcp::send_syn_cookie(Listener& listener, const FlowKey& key, RouteCache& ro
     answer.options.sack_permitted = agreed.sack_permitted;
   }
   answer.options.has_mss = true;
-  answer.options.mss = local_mss(key, route, ours);
+  answer.options.mss = local_mss(key.remote.is_v4(), route, ours);
   listener.cookies_until = now_ + SynCookies::period * 2;
   counters_.add(Counter::tcp_syn_cookies_sent);
   send_bare(answer, route);
@@ -188,7 +188,7 @@ DropReason Tcp::input_syn_cookie(Listener& listener, const FlowKey& key, std::ui
   take_syn(*tcb, syn, offered);
   tcb->rcv.edge = tcb->rcv.nxt + syn_window(*tcb->options);
   SendSpace& snd = tcb->snd;
-  snd.iss = snd.una = cookie;
+  tcb->iss = snd.una = cookie;
   snd.nxt = snd.max = seg.ack;
   tcb->progress = TimePoint::never();  // when the SYN-ACK was sent is not known
   return established_input(*tcb, seg);
@@ -198,9 +198,9 @@ DropReason Tcp::input_syn_cookie(Listener& listener, const FlowKey& key, std::ui
 DropReason Tcp::input_syn_sent(Tcb& tcb, Segment& seg, const TcpOptionValues& options) noexcept {
   // First: an ACK of something never sent is answered by RST.
   const bool has_ack = seg.flags.has(TcpFlags::ack);
-  const bool ack_ok = has_ack && seg.ack.after(tcb.snd.iss) && seg.ack.before_eq(tcb.snd.max);
+  const bool ack_ok = has_ack && seg.ack.after(tcb.iss) && seg.ack.before_eq(tcb.snd.max);
   if (has_ack && !ack_ok) {
-    if (!seg.flags.has(TcpFlags::rst)) input_no_connection(tcb.key, seg);
+    if (!seg.flags.has(TcpFlags::rst)) input_no_connection(key_of(tcb), seg);
     return DropReason::tcp_unacceptable_ack;
   }
   // Second: RST. Without an acceptable ACK it may come from anyone.

@@ -90,8 +90,9 @@ TcpInfo Tcp::info(const Tcb& tcb) const noexcept {
   TcpInfo info;
   info.handle = tcbs_.handle(tcbs_.index_of(tcb));
   info.state = tcb.state;
-  info.local = {tcb.key.local, tcb.key.local_port};
-  info.remote = {tcb.key.remote, tcb.key.remote_port};
+  const FlowKey key = key_of(tcb);
+  info.local = {key.local, key.local_port};
+  info.remote = {key.remote, key.remote_port};
   info.active_open = tcb.is.active_open;
   info.timestamps = tcb.is.timestamps;
   info.sack = tcb.is.sack;
@@ -152,7 +153,7 @@ void Tcp::fill_data(TcpInfo& info, const Tcb& tcb) const noexcept {
   info.not_sent = info.send_queue - sent;
   // Between the initial sequence numbers and these lie the SYNs, and FINs once they are through.
   const bool fin_acknowledged = tcb.is.fin_queued && !tcb.fin_outstanding();
-  info.acknowledged = static_cast<std::uint32_t>(tcb.snd.una - tcb.snd.iss) - 1 - fin_acknowledged;
+  info.acknowledged = static_cast<std::uint32_t>(tcb.snd.una - tcb.iss) - 1 - fin_acknowledged;
 }
 
 TcpInfo Tcp::info(SlabHandle handle) const noexcept {

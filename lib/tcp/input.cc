@@ -13,7 +13,7 @@ void Tcp::input(RxPacket packet, TimePoint now) noexcept {
   entry.seg = Segment{};
   if (const DropReason reason = parse(packet, entry.key, entry.seg, entry.options); reason != DropReason::none)
     return counters_.drop(reason);
-  entry.hash = entry.key.hash(secrets_.flow_hash_seed);
+  entry.hash = hash_of(entry.key);
   if (burst_.add()) return counters_.add(Counter::tcp_merged_in);
   flows_.prefetch(entry.hash);
   if (burst_.full()) process_burst();
@@ -23,7 +23,7 @@ bool Tcp::owns(const RxPacket& packet) noexcept {
   const ByteView header = packet.packet.front();
   if (header.size() < 4 || packet.to_group) return true;  // input() says what is wrong with it
   const FlowKey key{packet.destination, packet.source, load_be16(&header[2]), load_be16(&header[0])};
-  return find_flow(key, key.hash(secrets_.flow_hash_seed)) != HashIndex::not_found ||
+  return find_flow(key, hash_of(key)) != HashIndex::not_found ||
          find_listener(key.local, key.local_port) != nullptr;
 }
 
@@ -176,7 +176,7 @@ DropReason Tcp::icmp_error(const IcmpError& error, TimePoint now) noexcept {
   set_now(now);
   const QuotedPacket& quoted = error.quoted;
   const FlowKey key{quoted.source, quoted.destination, quoted.source_port, quoted.destination_port};
-  const std::uint32_t ref = find_flow(key, key.hash(secrets_.flow_hash_seed));
+  const std::uint32_t ref = find_flow(key, hash_of(key));
   if (ref == HashIndex::not_found || (ref & time_wait_tag) != 0) return DropReason::icmp_no_match;
   Tcb& tcb = tcbs_[ref];
   const SeqNum seq(quoted.tcp_sequence);

@@ -67,6 +67,42 @@ void Tcp::check_pool() noexcept {
 // before the window shrank) must not push our ACKs out of it: two ends that have done so would answer each other for ever.
 static SeqNum ack_sequence(const Tcb& tcb) noexcept { return seq_min(tcb.snd.max, tcb.snd.una + tcb.snd.wnd); }
 
+IpSend Tcp::ip_send_v6(const Tcb& tcb, std::uint8_t tos) const noexcept {
+  const StoredKey::V6Addresses& addresses = v6_addresses_[tcb.key.v6_index()];
+  return {.source = addresses.local, .destination = addresses.remote,
+          .protocol = static_cast<std::uint8_t>(IpProtocol::tcp), .ttl = tcb.options->ttl, .tos = tos};
+}
+
+[[gnu::always_inline]] inline Tcp::Output Tcp::hand_over(Tcb& tcb, Packet packet, const TcpFields& fields) noexcept {
+  if (tcb.route.generation != ip_.route_generation() && !ip_.resolve(key_of(tcb).remote, tcb.route, now_)) {
+    counters_.drop(DropReason::ip_no_route);
+    return Output::done;  // the retransmission timer tries again, and gives up in the end
+  }
+  finish_segment(std::move(packet), fields, ip_send(tcb, tcb.tos), tcb.route);
+  return Output::done;
+}
+
+// DCTCP's ACKs of what came before a change of marks (RFC 8257 3.2).
+Tcp::Output Tcp::send_owed_acks(Tcb& tcb) noexcept {
+  OwedAcks& owed = extras_of(tcb).owed_acks;
+  for (; owed.count != 0; owed.pop()) {
+    if (ip_.tx(tcb.route.interface).room() == 0) return Output::batch_full;
+    Packet packet = pool_.alloc();
+    if (!packet) return Output::no_mbuf;
+    TcpFields fields;
+    fields.sequence = tcb.snd.max;
+    fields.acknowledgment = owed.ack[0];
+    fields.flags.bits = static_cast<std::uint8_t>(TcpFlags::ack | ((owed.echoes & 1) != 0 ? TcpFlags::ece : 0));
+    // The right edge stays where it is.
+    const auto window = static_cast<std::uint32_t>(tcb.rcv.edge - owed.ack[0]);
+    fields.window = static_cast<std::uint16_t>(std::min(0xffffu, (window + (1u << tcb.recv_scale) - 1) >> tcb.recv_scale));
+    stamp(tcb, fields);
+    counters_.add(Counter::tcp_out_segs);
+    hand_over(tcb, std::move(packet), fields);
+  }
+  return Output::done;
+}
+
 // What few connections have to say in front of everything else.
 Tcp::Output Tcp::output_first(Tcb& tcb) noexcept {
   if (tcb.is.syn_ack_due) {
@@ -134,7 +170,7 @@ Tcp::Output Tcp::send_tail_probe(Tcb& tcb) noexcept {
   const Output result = new_data ? send_measured(tcb, length, fin) : retransmit(tcb, tcb.board.last());
   if (result != Output::done) return result;
   counters_.add(Counter::tcp_loss_probes);
-  note(tcb, FlightEvent::tail_probe, 0, static_cast<std::uint32_t>(tcb.snd.nxt - tcb.snd.iss));
+  note(tcb, FlightEvent::tail_probe, 0, static_cast<std::uint32_t>(tcb.snd.nxt - tcb.iss));
   disturb(tcb).loss.begin_probe(tcb.snd.nxt, !new_data);
   tcb.is.tail_probe_due = false;
   return Output::done;
@@ -206,7 +242,7 @@ std::uint32_t Tcp::sendable(Tcb& tcb, std::uint32_t budget, bool& fin) const noe
   if (tcb.is.cork) return 0;
   // (2) all there is; urgent data is not held back
   if (length == available && (!tcb.is.nagle || snd.nxt == snd.una || tcb.is.urgent_out)) return length;
-  if (length >= snd.wnd_max / 2) return length;                // (3) half the largest window ever offered
+  if (length >= tcb.wnd_max / 2) return length;                // (3) half the largest window ever offered
   return 0;
 }
 
@@ -263,7 +299,7 @@ Tcp::Output Tcp::send_segment(Tcb& tcb, SeqNum seq, std::uint32_t length, bool f
   const bool again = seq.before(tcb.snd.max);
   if (again) {
     counters_.add(Counter::tcp_retrans_segs);
-    note(tcb, FlightEvent::retransmission, 0, static_cast<std::uint32_t>(seq - tcb.snd.iss));
+    note(tcb, FlightEvent::retransmission, 0, static_cast<std::uint32_t>(seq - tcb.iss));
   } else {
     counters_.add(Counter::tcp_out_segs);
     counters_.add(Counter::tcp_out_bytes, length);
@@ -320,10 +356,10 @@ Tcp::Output Tcp::send_syn(Tcb& tcb) noexcept {
   if (ip_.tx(tcb.route.interface).room() == 0) return Output::batch_full;
   const bool answer = tcb.state != TcpState::syn_sent;
   TcpFields fields;
-  fields.sequence = tcb.snd.iss;
+  fields.sequence = tcb.iss;
   fields.flags.bits = answer ? TcpFlags::syn | TcpFlags::ack : TcpFlags::syn;
   fields.options.has_mss = true;  // RFC 9293 MUST-14, SHLD-5, SHLD-6
-  fields.options.mss = local_mss(tcb.key, tcb.route, *tcb.options);
+  fields.options.mss = local_mss(tcb.key.is_v4(), tcb.route, *tcb.options);
   fields.options.has_window_scale = tcb.is.window_scaling;
   fields.options.window_scale = receive_scale(*tcb.options);
   fields.options.sack_permitted = tcb.is.sack;
@@ -333,7 +369,7 @@ Tcp::Output Tcp::send_syn(Tcb& tcb) noexcept {
   std::uint32_t length = 0;
   if (tcb.options->fast_open && !answer) length = offer_fast_open(tcb, fields);
   if (tcb.is.fast_open_cookie_due) {
-    const FastOpenCookies::Cookie cookie = fast_open_cookies_.make(tcb.key.local, tcb.key.remote, now_);
+    const FastOpenCookies::Cookie cookie = fast_open_cookies_.make(key_of(tcb).local, key_of(tcb).remote, now_);
     fields.options.has_fast_open = true;
     fields.options.fast_open_size = FastOpenCookies::size;
     std::copy(cookie.begin(), cookie.end(), fields.options.fast_open_cookie.begin());
@@ -344,11 +380,11 @@ Tcp::Output Tcp::send_syn(Tcb& tcb) noexcept {
   const std::uint32_t window = std::min(free_receive_space(tcb), 0xffffu);
   tcb.rcv.edge = seq_max(tcb.rcv.edge, tcb.rcv.nxt + window);
   fields.window = static_cast<std::uint16_t>(window);
-  const bool first = tcb.snd.max == tcb.snd.iss || (tcb.is.fast_open_pending && tcb.retries == 0);
+  const bool first = tcb.snd.max == tcb.iss || (tcb.is.fast_open_pending && tcb.retries == 0);
   counters_.add(first ? Counter::tcp_out_segs : Counter::tcp_retrans_segs);
   if (first) tcb.progress = now_;
   if (!tcb.is.fast_open_pending) {
-    tcb.snd.nxt = tcb.snd.iss + 1 + length;
+    tcb.snd.nxt = tcb.iss + 1 + length;
     tcb.snd.max = seq_max(tcb.snd.max, tcb.snd.nxt);
   }
   if (length != 0) counters_.add(Counter::tcp_fast_open_active);
@@ -376,17 +412,6 @@ Tcp::Output Tcp::transmit(Tcb& tcb, Packet packet, TcpFields& fields) noexcept {
   stamp(tcb, fields);
   note_ack_sent(tcb);
   return hand_over(tcb, std::move(packet), fields);
-}
-
-Tcp::Output Tcp::hand_over(Tcb& tcb, Packet packet, const TcpFields& fields) noexcept {
-  if (tcb.route.generation != ip_.route_generation() && !ip_.resolve(tcb.key.remote, tcb.route, now_)) {
-    counters_.drop(DropReason::ip_no_route);
-    return Output::done;  // the retransmission timer tries again, and gives up in the end
-  }
-  const IpSend send{.source = tcb.key.local, .destination = tcb.key.remote,
-                    .protocol = static_cast<std::uint8_t>(IpProtocol::tcp), .ttl = tcb.options->ttl, .tos = tcb.tos};
-  finish_segment(std::move(packet), fields, send, tcb.route);
-  return Output::done;
 }
 
 // Header and checksum (RFC 9293 MUST-2), by the NIC where it can.
@@ -449,7 +474,7 @@ void Tcp::send_reset(Tcb& tcb) noexcept {
   }
   counters_.add(Counter::tcp_out_rsts);
   note(tcb, FlightEvent::reset_sent);
-  send_bare({.key = tcb.key, .seq = tcb.snd.max, .ack = tcb.rcv.nxt, .flags = {TcpFlags::rst | TcpFlags::ack},
+  send_bare({.key = key_of(tcb), .seq = tcb.snd.max, .ack = tcb.rcv.nxt, .flags = {TcpFlags::rst | TcpFlags::ack},
              .ttl = tcb.options->ttl, .tos = tcb.tos},
             tcb.route);
 }

@@ -39,8 +39,7 @@ std::uint32_t Tcp::run_length(const Tcb& tcb, std::uint32_t budget, std::uint32_
 
 // Sends up to `count` of them and says how many; 0: not this way.
 std::uint32_t Tcp::send_run(Tcb& tcb, std::uint32_t count) noexcept {
-  const IpSend send{.source = tcb.key.local, .destination = tcb.key.remote,
-                    .protocol = static_cast<std::uint8_t>(IpProtocol::tcp), .ttl = tcb.options->ttl, .tos = data_tos(tcb)};
+  const IpSend send = ip_send(tcb, data_tos(tcb));
   TcpFields fields;
   fields.flags.bits = TcpFlags::ack;
   stamp(tcb, fields);

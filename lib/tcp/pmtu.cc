@@ -8,12 +8,12 @@
 namespace pollux {
 namespace {
 
-std::uint32_t mtu_floor(const Tcb& tcb) noexcept { return path_mtu_floor(tcb.key.remote.is_v4()); }
+std::uint32_t mtu_floor(const Tcb& tcb) noexcept { return path_mtu_floor(tcb.key.is_v4()); }
 constexpr Duration lower_mtu_lasts = Duration::from_s(600);  // RFC 1191 6.3
 
 /// What a full segment has around its payload.
 std::uint32_t overhead(const Tcb& tcb) noexcept {
-  return (tcb.key.remote.is_v4() ? 40u : 60u) + (tcb.is.timestamps ? 12u : 0u);
+  return (tcb.key.is_v4() ? 40u : 60u) + (tcb.is.timestamps ? 12u : 0u);
 }
 
 }  // namespace
@@ -22,10 +22,10 @@ std::uint32_t overhead(const Tcb& tcb) noexcept {
 DropReason Tcp::packet_too_big(Tcb& tcb, SeqNum quoted, std::uint32_t mtu) noexcept {
   if (!tcb.synchronized()) return DropReason::none;  // our SYNs are small; it is not about us
   const std::uint32_t ours = tcb.mss + overhead(tcb);
-  const std::uint32_t size = believable_path_mtu(tcb.key.remote.is_v4(), mtu, ours);
+  const std::uint32_t size = believable_path_mtu(tcb.key.is_v4(), mtu, ours);
   if (size == 0) return DropReason::icmp_implausible_mtu;
   // RFC 5927 7.2: full segments got through before, so the claim is believed only once the quoted one times out.
-  const bool worked_before = static_cast<std::uint32_t>(tcb.snd.una - tcb.snd.iss) > tcb.mss;
+  const bool worked_before = static_cast<std::uint32_t>(tcb.snd.una - tcb.iss) > tcb.mss;
   if (worked_before && tcb.retries == 0) {
     ConnExtras& extras = extras_of(tcb);
     extras.claimed_mtu = static_cast<std::uint16_t>(size);

@@ -31,9 +31,7 @@ struct SendSpace {
   SeqNum una;            ///< oldest unacknowledged
   SeqNum nxt;            ///< next to send for the first time (a SYN: to una again when it is repeated)
   SeqNum max;            ///< highest ever sent plus one: what an ACK may acknowledge
-  SeqNum iss;
   std::uint32_t wnd = 0;      ///< the peer's window, scaled
-  std::uint32_t wnd_max = 0;  ///< largest it ever was (RFC 5961 5, sender SWS)
   SeqNum wl1;            ///< segment that last updated wnd: its sequence number ...
   SeqNum wl2;            ///< ... and acknowledgment
 };
@@ -153,9 +151,10 @@ enum class TimerKind : std::uint8_t {
   reordering,      ///< RFC 8985 6.3
 };
 
+/// What an echo touches comes first and fits four cache lines (tests/unit/tcp_layout_test.cc); what few segments need is behind.
 struct Tcb : TimerNode {
-  // --- read or written for every segment
-  FlowKey key;
+  // --- every segment
+  StoredKey key;                     ///< Tcp::key_of() has it in full
   TcpState state = TcpState::closed;
   std::uint8_t send_scale = 0;       ///< shift of windows the peer sends
   std::uint8_t recv_scale = 0;       ///< shift of windows we send
@@ -165,38 +164,36 @@ struct Tcb : TimerNode {
   std::uint8_t keepalives_sent = 0;
   TimerKind timer_kind = TimerKind::retransmission;
   TcbFlags is;
+  RecvSpace rcv;
+  SendSpace snd;
+  std::uint32_t ts_recent = 0;       ///< RFC 7323 4.3
+  std::uint32_t ts_offset = 0;       ///< added to our clock in TSval
   std::uint8_t tos = 0;
   std::uint16_t advertised_mss = 0;  ///< the MSS we offered, options deducted
   std::uint16_t mss = 0;             ///< payload octets of a full segment to send, options deducted
   std::uint16_t recv_mss = 0;        ///< what we take for a full-sized segment from the peer: the largest seen
-  SendSpace snd;
-  RecvSpace rcv;
-  std::uint32_t ts_recent = 0;       ///< RFC 7323 4.3
-  std::uint32_t ts_offset = 0;       ///< added to our clock in TSval
-  SendQueue queue;
-  TcpHandler* handler = nullptr;
-  std::uint64_t user_data = 0;
-  RouteCache route;
   std::uint32_t next_dirty = Slab<int>::nil;
   std::uint32_t last_received_ms = 0;  ///< an acceptable segment: for keepalive, and the age of ts_recent
   std::uint32_t last_sent_ms = 0;      ///< data: for the idle restart (RFC 5681 4.1)
-
-  // --- timers; never() when off. TimerNode holds the earliest or an earlier moment.
+  std::uint32_t first_cwnd = 0;      ///< octets; the congestion window until `disturbance` has a controller of it
+  SendQueue queue;
+  TcpHandler* handler = nullptr;
+  RouteCache route;
+  std::uint32_t extras = Slab<int>::nil;    ///< index of ConnExtras, which few connections have
+  // Deadlines; never() when off. TimerNode holds the earliest or an earlier moment.
   TimePoint rto_deadline = TimePoint::never();         ///< what timer_kind says
   TimePoint ack_deadline = TimePoint::never();         ///< delayed ACK
-  TimePoint idle_deadline = TimePoint::never();        ///< keepalive, or FIN-WAIT-2 of an abandoned connection
   TimePoint progress;                ///< when the oldest outstanding octet was first sent or una last moved
-
-  // --- round trips and congestion
-  std::uint32_t first_cwnd = 0;      ///< octets; the congestion window until `disturbance` has a controller of it
   RttEstimator rtt;
   Scoreboard board;
-  const Disturbance* disturbance = &Disturbance::none;  ///< changed by Tcp::disturb() only
-
-  // --- rare
-  std::uint32_t hash = 0;
-  std::uint32_t extras = Slab<int>::nil;    ///< index of ConnExtras, which few connections have
   const TcpConnOptions* options = nullptr;  ///< interned, or those of `extras`
+  const Disturbance* disturbance = &Disturbance::none;  ///< changed by Tcp::make_disturbance() only
+
+  // --- few
+  SeqNum iss;
+  std::uint32_t wnd_max = 0;         ///< the peer's largest window ever (RFC 5961 5, sender SWS)
+  std::uint64_t user_data = 0;
+  TimePoint idle_deadline = TimePoint::never();        ///< keepalive, or FIN-WAIT-2 of an abandoned connection
   union {
     SlabHandle listener = {};        ///< while SYN-RECEIVED from a passive open
     ReceiveRound round;              ///< afterwards

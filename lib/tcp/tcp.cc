@@ -74,6 +74,7 @@ Tcp::Tcp(const TcpOptions& options, const TcpSecrets& secrets, Ip& ip, PacketPoo
       now_(now),
       now_ms_(static_cast<std::uint32_t>(now.ms())),
       tcbs_(options.connections_max),
+      v6_addresses_(options.connections_max),
       extras_(options.connections_max),
       disturbances_(options.connections_max),
       models_(options.connections_max),
@@ -204,7 +205,7 @@ Result<TcpConn> Tcp::connect(const TcpConnectOptions& options, TcpHandler& handl
 
   if (key.local_port == 0) {
     key.local_port = selector_.pick(key, [&](const FlowKey& candidate) {
-      return !is_available(find_flow(candidate, candidate.hash(secrets_.flow_hash_seed)), **conn);
+      return !is_available(find_flow(candidate, hash_of(candidate)), **conn);
     });
     if (key.local_port == 0) key.local_port = pick_time_wait_port(key, **conn);
     if (key.local_port == 0)
@@ -215,10 +216,10 @@ Result<TcpConn> Tcp::connect(const TcpConnectOptions& options, TcpHandler& handl
   } else if (!selector_.leads_here(key)) {
     return failure(ErrorCode::address_unavailable, what + "answers to local port " + std::to_string(key.local_port) +
                                                        " reach another core; connect there, or let the stack choose");
-  } else if (!is_available(find_flow(key, key.hash(secrets_.flow_hash_seed)), **conn)) {
+  } else if (!is_available(find_flow(key, hash_of(key)), **conn)) {
     return failure(ErrorCode::address_in_use, what + "local port " + std::to_string(key.local_port) + " is in use for it");
   }
-  const std::uint32_t hash = key.hash(secrets_.flow_hash_seed);
+  const std::uint32_t hash = hash_of(key);
   const std::uint32_t old = find_flow(key, hash);  // in TIME-WAIT, if anything
   Tcb* tcb = create(key, hash, handler, **conn);
   if (tcb == nullptr) {
@@ -253,10 +254,10 @@ bool Tcp::is_available(std::uint32_t ref, const TcpConnOptions& options) const n
 // A new connection takes the place of one in TIME-WAIT, with an ISN beyond every sequence number of the old one.
 void Tcp::replace_time_wait(Tcb& tcb, std::uint32_t index) noexcept {
   const SeqNum beyond = time_wait_[index].snd_nxt + 0x10000u;
-  flows_.erase(tcb.hash, index | time_wait_tag);  // its local port stays taken, by the new one
+  flows_.erase(time_wait_[index].hash, index | time_wait_tag);  // its local port stays taken, by the new one
   time_wait_.remove(index);
   SendSpace& snd = tcb.snd;
-  if (snd.iss.before(beyond)) snd.iss = snd.una = snd.nxt = snd.max = beyond;
+  if (tcb.iss.before(beyond)) tcb.iss = snd.una = snd.nxt = snd.max = beyond;
   counters_.add(Counter::tcp_time_wait_reused);
 }
 
@@ -268,7 +269,7 @@ std::uint16_t Tcp::pick_time_wait_port(const FlowKey& key, const TcpConnOptions&
   for (int i = 0; i < tries; ++i) {
     candidate.local_port = static_cast<std::uint16_t>(options_.ephemeral_port_first + rng_.below(count));
     if (!selector_.leads_here(candidate)) continue;
-    if (is_available(find_flow(candidate, candidate.hash(secrets_.flow_hash_seed)), options)) return candidate.local_port;
+    if (is_available(find_flow(candidate, hash_of(candidate)), options)) return candidate.local_port;
   }
   return 0;
 }
@@ -301,15 +302,14 @@ Tcb* Tcp::create(const FlowKey& key, std::uint32_t hash, TcpHandler& handler, co
   if (index == Slab<Tcb>::nil) return nullptr;
   add_flow(key, hash, index);
   Tcb& tcb = tcbs_[index];
-  tcb.key = key;
-  tcb.hash = hash;
+  tcb.key = key.local.is_v4() ? StoredKey(key) : StoredKey(key, v6_addresses_.emplace(key.local, key.remote));
   tcb.handler = &handler;
   tcb.options = &options;
   tcb.is.nagle = options.nagle;
   tcb.is.keepalive = options.keepalive;
   tcb.tos = options.tos & TcpConnOptions::diffserv_mask;
-  tcb.snd.iss = initial_sequence(key, tcb.ts_offset);
-  tcb.snd.una = tcb.snd.nxt = tcb.snd.max = tcb.snd.iss;
+  tcb.iss = initial_sequence(key, tcb.ts_offset);
+  tcb.snd.una = tcb.snd.nxt = tcb.snd.max = tcb.iss;
   tcb.last_received_ms = tcb.last_sent_ms = now_ms();
   tcb.progress = now_;
   return &tcb;
@@ -320,7 +320,8 @@ Tcb* Tcp::create(const FlowKey& key, std::uint32_t hash, TcpHandler& handler, co
 std::uint32_t Tcp::find_flow(const FlowKey& key, std::uint32_t hash) const noexcept {
   return flows_.find(hash, [&](std::uint32_t ref) {
     if ((ref & time_wait_tag) != 0) return time_wait_[ref & ~time_wait_tag].key == key;
-    return tcbs_[ref].key == key;
+    const Tcb& tcb = tcbs_[ref];
+    return tcb.key.is_v4() ? tcb.key.is(key) : key_of(tcb) == key;
   });
 }
 
@@ -406,12 +407,14 @@ void Tcp::release(Tcb& tcb) noexcept {
     if (extras_[tcb.extras].model != Slab<PathModel>::nil) models_.erase(extras_[tcb.extras].model);
     extras_.erase(tcb.extras);
   }
+  if (!tcb.key.is_v4()) v6_addresses_.erase(tcb.key.v6_index());
   if (Disturbance* const own = disturbance_of(tcb)) disturbances_.erase(disturbances_.index_of(*own));
   tcbs_.erase(tcbs_.index_of(tcb));
 }
 
 void Tcp::finish(Tcb& tcb, CloseReason reason) noexcept {
-  remove_flow(tcb.key, tcb.hash, tcbs_.index_of(tcb));
+  const FlowKey key = key_of(tcb);
+  remove_flow(key, hash_of(key), tcbs_.index_of(tcb));
   end(tcb, reason);
 }
 
@@ -437,8 +440,8 @@ void Tcp::enter_time_wait(Tcb& tcb) noexcept {
     time_wait_.remove(oldest);
   }
   TimeWait entry;
-  entry.key = tcb.key;
-  entry.hash = tcb.hash;
+  entry.key = key_of(tcb);
+  entry.hash = hash_of(entry.key);
   entry.snd_nxt = tcb.snd.max;
   entry.rcv_nxt = tcb.rcv.nxt;
   entry.ts_recent = tcb.ts_recent;
@@ -449,10 +452,10 @@ void Tcp::enter_time_wait(Tcb& tcb) noexcept {
   entry.tos = tcb.tos;
   entry.route = tcb.route;
   entry.expiry = now_ + options_.msl * 2;
-  BareSegment ack{.key = tcb.key, .seq = tcb.snd.max, .ack = tcb.rcv.nxt, .flags = {TcpFlags::ack},
+  BareSegment ack{.key = entry.key, .seq = tcb.snd.max, .ack = tcb.rcv.nxt, .flags = {TcpFlags::ack},
                   .window = entry.window, .ttl = entry.ttl, .tos = entry.tos};
   if (entry.timestamps) ack.options = timestamp_option(now_ms() + entry.ts_offset, entry.ts_recent);
-  flows_.erase(tcb.hash, tcbs_.index_of(tcb));  // its local port stays taken
+  flows_.erase(entry.hash, tcbs_.index_of(tcb));  // its local port stays taken
   const std::uint32_t index = time_wait_.add(entry);
   add_flow(entry.key, entry.hash, index | time_wait_tag);
   if (tcb.is.ack_now || tcb.is.ack_pending) send_bare(ack, time_wait_[index].route);
@@ -460,7 +463,7 @@ void Tcp::enter_time_wait(Tcb& tcb) noexcept {
 }
 
 bool Tcp::owns(const FlowKey& key, bool opens, SeqNum seq, SeqNum ack) noexcept {
-  const std::uint32_t ref = find_flow(key, key.hash(secrets_.flow_hash_seed));
+  const std::uint32_t ref = find_flow(key, hash_of(key));
   if (ref != HashIndex::not_found) return (ref & time_wait_tag) == 0 || !opens;
   const Listener* const listener = opens ? nullptr : find_listener(key.local, key.local_port);
   return listener != nullptr && now_ < listener->cookies_until && cookies_.check(key, seq - 1, ack - 1, now_).has_value();

@@ -168,6 +168,13 @@ class Tcp {
   Listener* find_listener(SlabHandle handle) noexcept;
   Tcb* find(SlabHandle handle) noexcept;
   TcpConn handle_of(const Tcb& tcb) noexcept { return {this, tcbs_.handle(tcbs_.index_of(tcb))}; }
+  FlowKey key_of(const Tcb& tcb) const noexcept {
+    const StoredKey& key = tcb.key;
+    if (key.is_v4()) return {key.v4_local(), key.v4_remote(), key.local_port, key.remote_port};
+    const StoredKey::V6Addresses& addresses = v6_addresses_[key.v6_index()];
+    return {addresses.local, addresses.remote, key.local_port, key.remote_port};
+  }
+  std::uint32_t hash_of(const FlowKey& key) const noexcept { return key.hash(secrets_.flow_hash_seed); }
   Tcb* create(const FlowKey& key, std::uint32_t hash, TcpHandler& handler, const TcpConnOptions& options) noexcept;
   void add_flow(const FlowKey& key, std::uint32_t hash, std::uint32_t ref) noexcept;
   void remove_flow(const FlowKey& key, std::uint32_t hash, std::uint32_t ref) noexcept;
@@ -248,13 +255,13 @@ class Tcp {
   DropReason input_syn_cookie(Listener& listener, const FlowKey& key, std::uint32_t hash, Segment& seg) noexcept;
   DropReason input_syn_sent(Tcb& tcb, Segment& seg, const TcpOptionValues& options) noexcept;
   void apply_syn_options(Tcb& tcb, const Segment& seg, const TcpOptionValues& options) noexcept;
-  std::uint16_t local_mss(const FlowKey& key, const RouteCache& route, const TcpConnOptions& options) const noexcept;
+  std::uint16_t local_mss(bool v4, const RouteCache& route, const TcpConnOptions& options) const noexcept;
   static std::uint16_t syn_window(const TcpConnOptions& options) noexcept;
   static TcpOptionValues timestamp_option(std::uint32_t value, std::uint32_t echo) noexcept;
   static std::uint8_t receive_scale(const TcpConnOptions& options) noexcept;
 
   void take_handshake_ack(Tcb& tcb, SeqNum ack) noexcept;
-  static std::uint16_t default_mss(const FlowKey& key) noexcept;
+  static std::uint16_t default_mss(bool v4) noexcept;
 
   // pacing.cc
   std::uint64_t pacing_rate(const Tcb& tcb) const noexcept;
@@ -400,7 +407,13 @@ class Tcp {
   void add_sacks(Tcb& tcb, TcpFields& fields) noexcept;
   Output transmit(Tcb& tcb, Packet packet, TcpFields& fields) noexcept;
   Output transmit_capable(Tcb& tcb, Packet packet, TcpFields& fields) noexcept;
-  Output hand_over(Tcb& tcb, Packet packet, const TcpFields& fields) noexcept;
+  IpSend ip_send(const Tcb& tcb, std::uint8_t tos) const noexcept {
+    if (!tcb.key.is_v4()) [[unlikely]] return ip_send_v6(tcb, tos);
+    return {.source = tcb.key.v4_local(), .destination = tcb.key.v4_remote(),
+            .protocol = static_cast<std::uint8_t>(IpProtocol::tcp), .ttl = tcb.options->ttl, .tos = tos};
+  }
+  IpSend ip_send_v6(const Tcb& tcb, std::uint8_t tos) const noexcept;
+  inline Output hand_over(Tcb& tcb, Packet packet, const TcpFields& fields) noexcept;
   void finish_segment(Packet packet, const TcpFields& fields, const IpSend& send, RouteCache& route) noexcept;
   void send_bare(const BareSegment& segment, RouteCache& route) noexcept;
   void send_reset(Tcb& tcb) noexcept;
@@ -449,6 +462,7 @@ class Tcp {
   ExternalSends external_;        // outlives the queues that hold what it counts
   SegmentBurst burst_;
   Slab<Tcb> tcbs_;
+  Slab<StoredKey::V6Addresses> v6_addresses_;  // of connections
   Slab<ConnExtras> extras_;
   Slab<Disturbance> disturbances_;
   Slab<PathModel> models_;

@@ -3,6 +3,7 @@
 #pragma once
 
 #include <array>
+#include <bit>
 #include <compare>
 #include <cstdint>
 #include <cstring>
@@ -40,11 +41,20 @@ class IpAddress {
   static constexpr IpAddress v4(std::uint8_t a, std::uint8_t b, std::uint8_t c, std::uint8_t d) noexcept {
     return v4(std::uint32_t{a} << 24 | std::uint32_t{b} << 16 | std::uint32_t{c} << 8 | d);
   }
+  /// From 4 octets in network order, as they lie in memory. Two stores, and none overlaps another: what reads one of them next
+  /// need not wait.
+  static IpAddress v4_from_word(std::uint32_t octets) noexcept {
+    static_assert(std::endian::native == std::endian::little, "octet 10 of 16 is bits 16 to 23 of the second word");
+    const std::array<std::uint64_t, 2> words = {0, std::uint64_t{octets} << 32 | 0xffff0000u};
+    IpAddress a;
+    a.octets_ = std::bit_cast<std::array<std::uint8_t, 16>>(words);
+    return a;
+  }
   /// From 4 octets in network order.
   static IpAddress v4_from_wire(const std::uint8_t* octets) noexcept {
-    IpAddress a;
-    std::memcpy(&a.octets_[12], octets, 4);
-    return a;
+    std::uint32_t value;
+    std::memcpy(&value, octets, 4);
+    return v4_from_word(value);
   }
   /// From 16 octets in network order. Octets of the form ::ffff:a.b.c.d give the IPv4 address a.b.c.d, so a
   /// packet's parser refuses them first (they name no host on a wire, RFC 4291 2.5.5.2).
@@ -87,6 +97,12 @@ class IpAddress {
   }
   /// Host byte order; only for IPv4.
   std::uint32_t v4_value() const noexcept { return load_be32(&octets_[12]); }
+  /// What v4_from_word() takes; only for IPv4.
+  std::uint32_t v4_word() const noexcept {
+    std::uint32_t octets;
+    std::memcpy(&octets, &octets_[12], 4);
+    return octets;
+  }
   /// The 4 octets in network order; only for IPv4.
   const std::uint8_t* v4_octets() const noexcept { return &octets_[12]; }
   const std::array<std::uint8_t, 16>& octets() const noexcept { return octets_; }
