@@ -142,6 +142,7 @@ void add_pools_and_tables(Out out, std::span<const CoreReport> cores) {
   };
   constexpr std::array tables = {
       Named{"tcp_connections", "open TCP connections, TIME-WAIT not included", &TcpUsage::connections},
+      Named{"tcp_disturbed", "TCP connections with state of losses, reordering or full windows", &TcpUsage::disturbed},
       Named{"tcp_time_wait", "connections in TIME-WAIT", &TcpUsage::time_wait},
       Named{"tcp_listeners", "TCP listeners", &TcpUsage::listeners},
       Named{"tcp_out_of_order", "stretches of data that wait for a gap to fill", &TcpUsage::out_of_order},

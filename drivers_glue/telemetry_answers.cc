@@ -258,6 +258,7 @@ TelemetryDict memory(TelemetrySource& source, TelemetryParameters& parameters) {
   for (std::size_t i = 0; i < reports.size(); ++i) {
     const TcpUsage& tcp = reports[i].snapshot.tcp;
     all.add(fmt::format("core{}_connection_bytes", i), tcp.connections.octets_touched)
+        .add(fmt::format("core{}_disturbed_bytes", i), tcp.disturbed.octets_touched)
         .add(fmt::format("core{}_time_wait_bytes", i), tcp.time_wait.octets_touched)
         .add(fmt::format("core{}_out_of_order_bytes", i), tcp.out_of_order.octets_touched)
         .add(fmt::format("core{}_outstanding_bytes", i), tcp.outstanding.octets_touched);
@@ -401,6 +402,7 @@ TelemetryDict tables_value(const CoreSnapshot& s) {
     value.add(name, table.used).add(fmt::format("{}_max", name), table.max);
   };
   add("connections", s.tcp.connections);
+  add("disturbed", s.tcp.disturbed);
   add("time_wait", s.tcp.time_wait);
   add("listeners", s.tcp.listeners);
   add("out_of_order", s.tcp.out_of_order);

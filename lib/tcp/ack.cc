@@ -57,6 +57,7 @@ void Tcp::process_ack(Tcb& tcb, const Segment& seg) noexcept {
     tcb.board.acknowledge(sent_, disorder_of(tcb), snd.una, event.delivery);
     tcb.retries = 0;
     tcb.is.soft_error_told = false;
+    note_busy(tcb);
     tcb.progress = now_;
   }
   sample_rtt(tcb, seg, event.delivery, event.dsack);
@@ -70,6 +71,7 @@ void Tcp::process_ack(Tcb& tcb, const Segment& seg) noexcept {
   if (event.acked != 0 && tcb.backoff != 0 && tcb.loss().mode == RecoveryMode::loss) --tcb.backoff;
   update_recovery(tcb, event);
   if (event.acked != 0) {
+    if (Disturbance* const own = disturbance_of(tcb)) own->rate.on_ack(snd.una, snd.nxt, now_);
     if (tcb.board.empty()) {
       tcb.rto_deadline = TimePoint::never();  // RFC 6298 5.2
       tcb.backoff = 0;
@@ -83,8 +85,15 @@ void Tcp::process_ack(Tcb& tcb, const Segment& seg) noexcept {
   if (fin_acked) our_fin_acknowledged(tcb);
   if (tcb.is.want_writable && tcb.state != TcpState::closed && is_writable(tcb)) {
     tcb.is.want_writable = false;
+    note_limit(tcb);
     tcb.handler->on_writable(handle_of(tcb));
   }
+}
+
+// Something has been outstanding since the last progress.
+void Tcp::note_busy(Tcb& tcb) const noexcept {
+  const std::int64_t ticks = (now_.ns() >> Tcb::busy_tick_shift) - (tcb.progress.ns() >> Tcb::busy_tick_shift);
+  if (ticks > 0) [[unlikely]] tcb.busy_ticks += static_cast<std::uint32_t>(ticks);
 }
 
 // RFC 2018 4; RFC 2883 4: the first block may report a duplicate arrival.

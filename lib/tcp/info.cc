@@ -127,6 +127,7 @@ TcpInfo Tcp::info(const Tcb& tcb) const noexcept {
       info.timer_in = std::max(resume_at - now_, Duration{});
     }
   }
+  info.delivery_rate = tcb.disturbance->rate.octets_per_s();
   if (tcb.loss().by_model) fill_model(info, tcb);
   info.in_flight = tcb.in_flight();
   info.sacked = tcb.disorder().sacked();
@@ -148,6 +149,11 @@ void Tcp::fill_data(TcpInfo& info, const Tcb& tcb) const noexcept {
   info.receive_buffer = tcb.options->receive_buffer;
   info.receive_window = tcb.rcv.window();
   info.out_of_order = tcb.out_of_order().count();
+  info.retransmits = tcb.disturbance->retransmits;
+  info.busy = Tcb::busy_tick * tcb.busy_ticks;
+  if (!tcb.board.empty()) info.busy += now_ - tcb.progress;
+  info.window_limited = Duration::from_ms(tcb.disturbance->limits.receive_window_ms(now_ms()));
+  info.buffer_limited = Duration::from_ms(tcb.disturbance->limits.send_buffer_ms(now_ms()));
   if (!tcb.synchronized()) return;
   const std::uint32_t sent = std::min(static_cast<std::uint32_t>(tcb.snd.nxt - tcb.snd.una), info.send_queue);
   info.not_sent = info.send_queue - sent;
@@ -190,6 +196,7 @@ TcpUsage Tcp::usage() const noexcept {
   TcpUsage usage;
   usage.connections = table(tcbs_);
   usage.connections.used = connection_count();
+  usage.disturbed = table(disturbances_);
   usage.time_wait = table(time_wait_.slab());
   usage.listeners = table(listeners_);
   usage.out_of_order = table(out_of_order_);

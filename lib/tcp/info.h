@@ -55,7 +55,9 @@ struct TcpInfo {
   std::uint32_t cwnd = 0;            ///< may be in flight
   std::uint32_t ssthresh = 0;        ///< 0xffffffff or so: none yet
   std::uint64_t pacing_rate = 0;     ///< payload octets a second; 0: not paced
-  std::uint64_t delivery_rate = 0;   ///< payload octets a second that the path is believed to carry; 0: not known, or not BBR
+  /// Payload octets a second: with BBR what the path is believed to carry, else what it delivered in the last whole round trip
+  /// with data outstanding; 0: not known, since the congestion window was never in use.
+  std::uint64_t delivery_rate = 0;
   BbrState bbr_state = BbrState::startup;  ///< with BBR
   std::uint32_t in_flight = 0;       ///< believed to be in the network (RFC 6675 pipe)
   std::uint32_t sacked = 0;          ///< received above a gap
@@ -69,6 +71,10 @@ struct TcpInfo {
   std::uint32_t send_buffer = 0;     ///< its limit
   std::uint32_t peer_window = 0;     ///< that the peer offers
   std::uint32_t acknowledged = 0;    ///< payload acknowledged so far, modulo 2^32
+  std::uint32_t retransmits = 0;     ///< segments with data or a FIN that were sent again, in all
+  Duration busy;                     ///< in which something was outstanding, in all; short stays are right on average
+  Duration window_limited;           ///< in which the peer's window, not congestion control, held data back (rwnd_limited)
+  Duration buffer_limited;           ///< in which the application had more than the send buffer takes (sndbuf_limited)
   // Receiving
   std::uint32_t receive_kept = 0;    ///< delivered and held by the application (ss: Recv-Q)
   std::uint32_t receive_buffer = 0;  ///< its limit
@@ -113,6 +119,7 @@ struct TcpUsage {
     std::uint64_t octets_touched = 0;  ///< of memory ever used
   };
   Table connections;
+  Table disturbed;     ///< those that have the state of losses, reordering or full windows
   Table time_wait;
   Table listeners;
   Table out_of_order;  ///< stretches that wait for a gap, of all connections

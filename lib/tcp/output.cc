@@ -123,6 +123,8 @@ Tcp::Output Tcp::output(Tcb& tcb) noexcept {
   }
   Output result = output_repair(tcb);
   if (result == Output::done) result = output_data(tcb);
+  const bool all_sent = static_cast<std::uint32_t>(tcb.snd.nxt - tcb.snd.una) >= tcb.queue.size();
+  if (!all_sent || tcb.is.want_writable || tcb.disturbance->limits.current() != SenderLimit::none) [[unlikely]] note_limit(tcb);
   if (result == Output::batch_full || result == Output::no_mbuf) return result;
   // Duplicate ACKs go one by one: the peer counts them. Everything else is one ACK a turn, if no data carried it.
   for (; tcb.dup_acks_due > 0; --tcb.dup_acks_due)
@@ -133,6 +135,21 @@ Tcp::Output Tcp::output(Tcb& tcb) noexcept {
     set_deadline(tcb, tcb.ack_deadline, now_ + options_.delayed_ack_max);
   }
   return result;
+}
+
+// For who asks what holds this sender back: Linux's rwnd_limited and sndbuf_limited.
+void Tcp::note_limit(Tcb& tcb) noexcept {
+  const auto position = static_cast<std::uint32_t>(tcb.snd.nxt - tcb.snd.una);
+  SenderLimit limit = SenderLimit::none;
+  if (position < tcb.queue.size()) {
+    const std::uint32_t wanted = std::min(tcb.queue.size() - position, std::uint32_t{tcb.mss});
+    const std::uint32_t offered = tcb.snd.wnd > position ? tcb.snd.wnd - position : 0;
+    const std::uint32_t pipe = tcb.in_flight();
+    if (offered < wanted && (tcb.snd.wnd == 0 || tcb.cwnd() > pipe + offered)) limit = SenderLimit::receive_window;
+  } else if (tcb.is.want_writable) {
+    limit = SenderLimit::send_buffer;
+  }
+  if (limit != tcb.disturbance->limits.current()) disturb(tcb).limits.set(limit, now_ms());
 }
 
 // What is due whatever the windows say: the lost segment, a probe of a closed window, a keepalive.
@@ -276,6 +293,7 @@ Tcp::Output Tcp::retransmit(Tcb& tcb, std::uint32_t index) noexcept {
   tcb.board.sent_again(sent_, own.disorder, index, now_);
   if (own.loss.by_model) note_sent(tcb, index);
   if (own.loss.unproven < 0xffff) ++own.loss.unproven;
+  ++own.retransmits;
   own.loss.prr.on_sent(sent_[index].length());
   // RFC 6298 5: no segment goes again within an RTO of its last transmission by the timer's doing, and what the timer would
   // send is the oldest one.

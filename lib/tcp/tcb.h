@@ -22,6 +22,7 @@
 #include "pollux/tcp/rtt_estimator.h"
 #include "pollux/tcp/scoreboard.h"
 #include "pollux/tcp/send_queue.h"
+#include "pollux/tcp/sender_limits.h"
 #include "pollux/timer/timer_wheel.h"
 
 namespace pollux {
@@ -129,12 +130,15 @@ struct ConnExtras {
   std::uint32_t overdraft = 0;    ///< octets that an echo put into the send queue beyond its limit, until it has drained by as many
 };
 
-/// What a connection has from the first time that something of it is lost or out of order, or that its congestion window is
-/// in use: made then, and gone with the connection. Most servers' connections never have one.
+/// What a connection has from the first time that something of it is lost or out of order, or that a window or buffer of its
+/// sender is full: made then, and gone with the connection. Most servers' connections never have one.
 struct Disturbance {
   Disorder disorder;
   LossRecovery loss;
   CongestionControl cc;
+  RoundRate rate;
+  SenderLimits limits;
+  std::uint32_t retransmits = 0;  ///< segments with data or a FIN that were sent again
   OutOfOrderQueue out_of_order;
   SeqNum peer_fin;         ///< valid while peer_fin_known
   SackBlock dsack;         ///< valid while dsack_due
@@ -153,6 +157,10 @@ enum class TimerKind : std::uint8_t {
 
 /// What an echo touches comes first and fits four cache lines (tests/unit/tcp_layout_test.cc); what few segments need is behind.
 struct Tcb : TimerNode {
+  /// Short stays may fall into no tick or one: on average what is counted is right, and an echo mostly writes nothing.
+  static constexpr int busy_tick_shift = 20;
+  static constexpr Duration busy_tick = Duration::from_ns(1 << busy_tick_shift);
+
   // --- every segment
   StoredKey key;                     ///< Tcp::key_of() has it in full
   TcpState state = TcpState::closed;
@@ -198,6 +206,7 @@ struct Tcb : TimerNode {
     SlabHandle listener = {};        ///< while SYN-RECEIVED from a passive open
     ReceiveRound round;              ///< afterwards
   };
+  std::uint32_t busy_ticks = 0;      ///< in which something was outstanding, of busy_tick each
 
   bool synchronized() const noexcept { return state >= TcpState::established; }
   bool is_undisturbed() const noexcept { return disturbance == &Disturbance::none; }

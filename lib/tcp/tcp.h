@@ -329,6 +329,7 @@ class Tcp {
   void take_sacks(Tcb& tcb, const Segment& seg, AckEvent& event) noexcept;
   void sample_rtt(Tcb& tcb, const Segment& seg, const Delivery& delivery, bool dsack) noexcept;
   void sample_handshake_rtt(Tcb& tcb) noexcept;
+  void note_busy(Tcb& tcb) const noexcept;
   void our_fin_acknowledged(Tcb& tcb) noexcept;
 
   // recovery.cc: loss detection and recovery (RFC 5681, 6582, 6675, 8985, 9937)
@@ -383,6 +384,7 @@ class Tcp {
   Output output(Tcb& tcb) noexcept;
   Output output_first(Tcb& tcb) noexcept;
   Output send_owed_acks(Tcb& tcb) noexcept;
+  void note_limit(Tcb& tcb) noexcept;
   Output output_repair(Tcb& tcb) noexcept;
   Output output_data(Tcb& tcb) noexcept;
   Output retransmit(Tcb& tcb, std::uint32_t index) noexcept;

@@ -116,6 +116,139 @@ TEST(TcpInfo, ShowsLossRecoveryAndItsEnd) {
   EXPECT_EQ(info.acknowledged, 6000u);
 }
 
+TEST(TcpInfo, CountsWhatWasSentAgainForGood) {
+  Conversation c;
+  c.established();
+  c.sends("lost");
+  c.peer.take();
+  c.peer.waits(1500_ms);  // two timeouts
+  const std::size_t again = c.peer.take().size();
+  EXPECT_GE(again, 2u);
+  EXPECT_EQ(c.app.conn.info().retransmits, again);
+  c.peer.sends(ACK, {.ack = 5});
+  EXPECT_EQ(c.app.conn.info().retries, 0u);
+  EXPECT_EQ(c.app.conn.info().retransmits, again);
+}
+
+TEST(TcpInfo, BusyIsTheTimeWithSomethingOutstanding) {
+  Conversation c;
+  c.established();
+  c.peer.waits(5_s);
+  EXPECT_EQ(c.app.conn.info().busy, Duration{});
+  c.sends("question");
+  c.peer.waits(150_ms);
+  EXPECT_EQ(c.app.conn.info().busy, 150_ms) << "still unanswered";
+  c.peer.sends(ACK, {.ack = 9});
+  c.peer.waits(5_s);
+  const Duration busy = c.app.conn.info().busy;
+  EXPECT_NEAR(static_cast<double>(busy.us()), 150'000, 1100) << "in steps of a tick";
+}
+
+// A thousand stays of a tenth of a tick each.
+TEST(TcpInfo, ShortBusyTimesAreRightOnAverage) {
+  Conversation c;
+  c.established();
+  for (std::uint32_t i = 0; i < 1000; ++i) {
+    c.sends("x");
+    c.peer.waits(100_us);
+    c.peer.sends(ACK, {.ack = i + 2});
+    c.peer.waits(Duration::from_us(730 + i % 7));
+  }
+  EXPECT_NEAR(static_cast<double>(c.app.conn.info().busy.us()), 100'000, 20'000);
+}
+
+TEST(TcpInfo, WindowLimitedIsTheTimeInWhichOnlyThePeersWindowHoldsDataBack) {
+  Conversation c;
+  c.established();
+  c.peer.set_window(3000);
+  c.peer.sends(ACK);
+  c.sends(std::string(5840, 'x'));
+  c.peer.waits(70_ms);
+  EXPECT_EQ(c.app.conn.info().window_limited, 70_ms);
+  EXPECT_EQ(c.app.conn.info().buffer_limited, Duration{});
+  c.peer.set_window(0);
+  c.peer.sends(ACK, {.ack = 2921});
+  c.peer.waits(30_ms);
+  c.peer.set_window(65535);
+  c.peer.sends(ACK, {.ack = 2921});
+  EXPECT_EQ(c.app.conn.info().not_sent, 0u);
+  c.peer.waits(40_ms);
+  EXPECT_EQ(c.app.conn.info().window_limited, 100_ms);
+}
+
+TEST(TcpInfo, TheCongestionWindowIsNotThePeersLimit) {
+  Conversation c;
+  c.established();
+  c.sends(std::string(30'000, 'x'));
+  EXPECT_GT(c.app.conn.info().not_sent, 10'000u) << "ten segments are the first window";
+  c.peer.waits(50_ms);
+  EXPECT_EQ(c.app.conn.info().window_limited, Duration{});
+}
+
+TEST(TcpInfo, BufferLimitedIsTheTimeInWhichTheApplicationHasMoreThanTheBufferTakes) {
+  TcpOptions options = plain_tcp();
+  options.conn.send_buffer = options.conn.send_buffer_max = 4380;
+  Conversation c(options);
+  c.established();
+  EXPECT_EQ(c.app.conn.send(std::string(10'000, 'x')).accepted, 4380u);
+  c.runs();
+  EXPECT_EQ(c.app.conn.info().not_sent, 0u);
+  c.peer.waits(60_ms);
+  EXPECT_EQ(c.app.conn.info().buffer_limited, 60_ms);
+  c.peer.sends(ACK, {.ack = 4381});  // room again: the application is told, and sends no more
+  c.peer.waits(1_s);
+  EXPECT_EQ(c.app.conn.info().buffer_limited, 60_ms);
+  EXPECT_EQ(c.app.conn.info().window_limited, Duration{});
+}
+
+TEST(TcpInfo, DeliveryRateIsThatOfTheLastRoundTripWithAFullWindow) {
+  Conversation c;
+  c.established({.mss = 1000});
+  EXPECT_EQ(c.app.conn.info().delivery_rate, 0u);
+  c.sends(std::string(40'000, 'x'));
+  c.peer.waits(100_ms);
+  c.peer.sends(ACK, {.ack = 10'001});  // the first window; the next one leaves
+  EXPECT_EQ(c.app.conn.info().delivery_rate, 0u) << "a round trip begins";
+  c.peer.waits(100_ms);
+  c.peer.sends(ACK, {.ack = 20'001});
+  EXPECT_EQ(c.app.conn.info().delivery_rate, 0u) << "it is not over";
+  c.peer.waits(100_ms);
+  c.peer.sends(ACK, {.ack = 30'001});
+  EXPECT_NEAR(static_cast<double>(c.app.conn.info().delivery_rate), 100'000, 1) << "20,000 in 200 ms, or 10,000 in 100";
+}
+
+// Memory that a million idle connections would pay for.
+TEST(TcpUsage, AnEchoThroughAWholeConnectionDisturbsNothing) {
+  for (const bool sack : {false, true}) {
+    TcpOptions options = plain_tcp();
+    options.conn.sack = sack;
+    Conversation c(options);
+    c.established();
+    for (std::uint32_t i = 0; i < 5; ++i) {
+      c.peer.sends(ACK, {.ack = 4 * i + 1, .data = "ping"});
+      c.sends("pong");
+      c.peer.take();
+      c.peer.waits(20_ms);
+    }
+    c.peer.sends(FIN | ACK, {.ack = 21});
+    EXPECT_EQ(c.app.conn.info().state, TcpState::close_wait);
+    EXPECT_EQ(c.host.tcp().usage().disturbed.used, 0u);
+    EXPECT_EQ(c.host.tcp().usage().disturbed.octets_touched, 0u);
+  }
+}
+
+TEST(TcpUsage, WhoLostSomethingIsDisturbedUntilItsEnd) {
+  Conversation c;
+  c.established();
+  c.sends("lost");
+  c.peer.waits(300_ms);
+  EXPECT_EQ(c.host.tcp().usage().disturbed.used, 1u);
+  c.peer.sends(ACK, {.ack = 5});
+  EXPECT_EQ(c.host.tcp().usage().disturbed.used, 1u);
+  c.peer.sends(RST, {.ack = 5});
+  EXPECT_EQ(c.host.tcp().usage().disturbed.used, 0u);
+}
+
 TEST(TcpInfo, OfAConnectionThatIsGoneIsClosed) {
   Conversation c;
   c.established();
