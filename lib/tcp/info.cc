@@ -27,8 +27,9 @@ void fill_timer(TcpInfo& info, const Tcb& tcb, TimePoint probe_at, TimePoint rto
     info.timer = timer;
   };
   if (tcb.timer_kind == TimerKind::flight && !tcb.rto_deadline.is_never()) {
-    consider(probe_at, TcpTimer::tail_probe);
-    consider(rto_at, TcpTimer::retransmission);
+    // The deadline is when the timer looks, and the probe may have been put off until then.
+    consider(std::max(probe_at, tcb.rto_deadline), TcpTimer::tail_probe);
+    consider(std::max(rto_at, tcb.rto_deadline), TcpTimer::retransmission);
   } else if (tcb.timer_kind == TimerKind::reordering) {
     consider(tcb.rto_deadline, TcpTimer::reordering);
   } else {

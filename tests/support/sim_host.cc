@@ -6,6 +6,7 @@
 #include <array>
 #include <cstdlib>
 
+#include "support/timer_watch.h"
 #include "support/world.h"
 
 namespace pollux::test {
@@ -47,7 +48,7 @@ SimHost::SimHost(World& world, const HostOptions& options, MacAddress mac)
       mac_(mac),
       pool_(options.pool_packets, options.pool_room),
       stack_(make_stack(options_, mac, pool_.pool(), world.now())),
-      monitor_(options.mtu),
+      monitor_(options.mtu, options.stack.tcp.conn.ecn_plus_plus),
       not_before_(world.now()),
       last_turn_(world.now()) {}
 
@@ -214,6 +215,10 @@ void SimHost::turn() {
   stack_->flush(now);
   progress |= give_output();
   watch_progress(progress, now);
+  // Not in every turn: it looks at all connections.
+  constexpr std::uint32_t watched_turns = 7;
+  if (++turns_ % watched_turns != 0 || stack_->tx(0).size() != 0) return;
+  if (const std::string problem = check_timers(*stack_, now); !problem.empty()) world_.fail(name() + ": " + problem);
 }
 
 // A stack that says "now" again and again without doing anything would spin a real core and stop virtual

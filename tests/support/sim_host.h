@@ -93,6 +93,7 @@ class SimHost {
   TimePoint not_before_;
   TimePoint last_turn_;
   std::uint32_t idle_turns_ = 0;
+  std::uint32_t turns_ = 0;
   std::uint64_t frames_missed_ = 0;
 };
 

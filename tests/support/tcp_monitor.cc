@@ -85,11 +85,12 @@ std::string TcpMonitor::check_options(const Decoded& frame, const Flow& flow) {
   return "";
 }
 
-std::string TcpMonitor::check_ecn(const Decoded& frame, const Flow& flow) {
+std::string TcpMonitor::check_ecn(const Decoded& frame, const Flow& flow) const {
   if ((frame.tos & 3) == 0) return "";
   if (frame.has(SYN)) return flow.own_ecn ? "" : "RFC 3168 6.1.1: a SYN that claims ECN capability and does not ask for it";
   if (!flow.own_ecn || !flow.peer_ecn) return "RFC 3168 6.1.1: ECN was not negotiated";
   if (flow.own_ect_syn) return "";
+  if (ecn_plus_plus_ && (!frame.payload.empty() || frame.has(FIN) || frame.has(RST))) return "";
   if (frame.payload.empty()) return "RFC 3168 6.1.4: a segment without data that claims ECN capability";
   if (is_after(flow.sent_end, frame.seq)) return "RFC 3168 6.1.5: a retransmission that claims ECN capability";
   return "";

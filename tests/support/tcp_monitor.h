@@ -33,7 +33,8 @@ class Stretches {
 
 class TcpMonitor {
  public:
-  explicit TcpMonitor(std::uint16_t mtu) : mtu_(mtu) {}
+  /// `ecn_plus_plus`: the stack was told that more than data may be ECN-capable.
+  TcpMonitor(std::uint16_t mtu, bool ecn_plus_plus) : mtu_(mtu), ecn_plus_plus_(ecn_plus_plus) {}
 
   /// A frame the stack was given.
   void received(const Decoded& frame);
@@ -73,11 +74,12 @@ class TcpMonitor {
 
   static std::string check_options(const Decoded& frame, const Flow& flow);
   static std::string check_sequence(const Decoded& frame, Flow& flow, bool lost_some);
-  static std::string check_ecn(const Decoded& frame, const Flow& flow);
+  std::string check_ecn(const Decoded& frame, const Flow& flow) const;
   static std::string check_ack(const Decoded& frame, Flow& flow);
   static std::string check_sacks(const Decoded& frame, const Flow& flow);
 
   std::uint16_t mtu_;
+  bool ecn_plus_plus_;
   std::map<FlowKey, Flow> flows_;
 };
 
