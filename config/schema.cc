@@ -158,6 +158,8 @@ void add_connection_keys(Section& s, TcpConnOptions& conn) {
                           "belongs into networks whose queues mark early, or BBR (version 3), which always paces");
   s.choice<TcpEcn>("ecn", conn.ecn, {{"off", TcpEcn::off}, {"passive", TcpEcn::passive}, {"active", TcpEcn::active}},
                    "Explicit congestion notification (RFC 3168): never, when the peer asks, or asked for by active opens too");
+  s.boolean("ecn_plus_plus", conn.ecn_plus_plus,
+            "With ECN, SYN-ACKs, FINs, RSTs, retransmissions and window probes may be marked too, in place of being dropped");
   s.boolean("pacing", conn.pacing, "Space segments over the round trip, in bursts of about a millisecond");
   s.size("pacing_rate_max", conn.pacing_rate_max, 0, 2 * kib * kib * kib,
          "Payload octets a second that a paced connection sends at most; 0: as many as its window allows");
@@ -177,7 +179,8 @@ void add_connection_keys(Section& s, TcpConnOptions& conn) {
   s.integer("mss_max", conn.mss_max, 0, 65535,
             "Largest segment to send and to ask for, at least 88; 0: as the MTU has it");
   s.boolean("black_hole_detection", conn.black_hole_detection,
-            "Send smaller packets after three timeouts in a row: large ones may be dropped silently (RFC 4821)");
+            "Send smaller packets after three timeouts in a row, as large ones may be dropped silently, and search for the "
+            "largest that pass (RFC 4821)");
   s.size("not_sent_low_water", conn.not_sent_low_water, 0, kib * kib * kib,
          "Octets per connection that wait unsent before the application has to wait; 0: as many as the send buffer holds");
   s.integer("retries_max", conn.retries_max, 1, 30, "Retransmissions before a connection is given up");

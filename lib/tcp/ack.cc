@@ -71,6 +71,7 @@ void Tcp::process_ack(Tcb& tcb, const Segment& seg) noexcept {
   if (event.acked != 0 && tcb.backoff != 0 && tcb.loss().mode == RecoveryMode::loss) --tcb.backoff;
   update_recovery(tcb, event);
   if (event.acked != 0) {
+    if (tcb.extras != Slab<ConnExtras>::nil && extras_[tcb.extras].probe_mss != 0) [[unlikely]] consider_mtu_probe(tcb);
     if (Disturbance* const own = disturbance_of(tcb)) own->rate.on_ack(snd.una, snd.nxt, now_);
     if (tcb.board.empty()) {
       tcb.rto_deadline = TimePoint::never();  // RFC 6298 5.2

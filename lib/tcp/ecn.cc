@@ -45,18 +45,19 @@ void Tcp::offer_ecn(Tcb& tcb, TcpFields& fields) noexcept {
   }
 }
 
-// The Diffserv octet of data that is sent for the first time (RFC 3168 6.1.2, 6.1.5).
+// The Diffserv octet of data that is sent for the first time (RFC 3168 6.1.2, 6.1.5), and of more with ECN++.
 std::uint8_t Tcp::data_tos(const Tcb& tcb) noexcept {
-  const bool capable = tcb.is.ecn && !has_fallen_back(tcb);
-  return static_cast<std::uint8_t>(tcb.tos | static_cast<std::uint8_t>(capable ? EcnCodepoint::ect_0 : EcnCodepoint::not_ect));
+  return tcb.is.ecn && !has_fallen_back(tcb) ? capable(tcb.tos) : tcb.tos;
 }
 
-// Sends a segment with data that was never sent before. A probe of a closed window is not ECN-capable
-// (6.1.6): its mark would be ignored.
-Tcp::Output Tcp::transmit_capable(Tcb& tcb, Packet packet, TcpFields& fields) noexcept {
-  if (tcb.snd.wnd == 0) return transmit(tcb, std::move(packet), fields);
-  if (tcb.is.cwr_due) fields.flags.bits |= TcpFlags::cwr;
-  tcb.is.cwr_due = false;
+// Sends a segment with data that was never sent before; with ECN++ a FIN or a retransmission too. Without it a probe of a closed
+// window is not ECN-capable (RFC 3168 6.1.6).
+Tcp::Output Tcp::transmit_capable(Tcb& tcb, Packet packet, TcpFields& fields, bool first_data) noexcept {
+  if (tcb.snd.wnd == 0 && !tcb.options->ecn_plus_plus) return transmit(tcb, std::move(packet), fields);
+  if (first_data && tcb.snd.wnd != 0) {  // RFC 3168 6.1.2: CWR goes with new data, and not with a probe
+    if (tcb.is.cwr_due) fields.flags.bits |= TcpFlags::cwr;
+    tcb.is.cwr_due = false;
+  }
   const std::uint8_t tos = tcb.tos;
   tcb.tos = data_tos(tcb);
   const Output result = transmit(tcb, std::move(packet), fields);
@@ -78,6 +79,16 @@ void Tcp::take_congestion_mark(Tcb& tcb, const Segment& seg) noexcept {
   if (tcb.is.ece_due == echoed && !seg.flags.has(TcpFlags::cwr)) return;
   tcb.is.ack_now = true;
   mark_dirty(tcb);
+}
+
+// The ACK of our SYN-ACK says that it was marked, which ECN++ lets happen: the queue it passed is full already. RFC 5562 3.2:
+// then the first window is one segment.
+void Tcp::take_handshake_mark(Tcb& tcb) noexcept {
+  counters_.add(Counter::tcp_ecn_reductions);
+  note(tcb, FlightEvent::marked);
+  tcb.first_cwnd = tcb.mss;
+  if (Disturbance* const own = disturbance_of(tcb)) own->cc.set_cwnd(tcb.mss);
+  tcb.is.cwr_due = true;
 }
 
 // RFC 8257 3.2: ECE tells of each segment whether it was marked. An ACK covers only segments that are alike: what came before

@@ -48,7 +48,8 @@ DropReason Tcp::established_input(Tcb& tcb, Segment& seg) noexcept {
     take_urgent(tcb, seg);
     if (tcb.state == TcpState::closed) return DropReason::none;
   }
-  if (tcb.is.ecn && seg.length != 0) take_congestion_mark(tcb, seg);
+  const bool may_be_marked = seg.length != 0 || seg.flags.has(TcpFlags::fin);  // a FIN by ECN++
+  if (tcb.is.ecn && may_be_marked) take_congestion_mark(tcb, seg);
   const bool fin = seg.flags.has(TcpFlags::fin);
   const SeqNum fin_seq = seg.seq + seg.length;
   if (seg.length != 0) {
@@ -178,6 +179,8 @@ DropReason Tcp::check_ack(Tcb& tcb, const Segment& seg) noexcept {
     tcb.rto_deadline = TimePoint::never();
     tcb.progress = now_;
     established(tcb);
+    const bool marked = seg.flags.has(TcpFlags::ece) && tcb.is.ecn && tcb.options->ecn_plus_plus && !tcb.is.active_open;
+    if (marked && tcb.state != TcpState::closed) take_handshake_mark(tcb);
     return DropReason::none;
   }
   if (seg.ack.after(tcb.snd.max)) {

@@ -137,7 +137,7 @@ void Tcp::send_syn_cookie(Listener& listener, const FlowKey& key, RouteCache& ro
     initial_sequence(key, ts_offset);
     const bool ecn = takes_ecn(ours) && asks_for_ecn(ours, syn);
     if (ecn) answer.flags.bits |= TcpFlags::ece;
-    if (ecn && ours.congestion == TcpCongestion::dctcp) answer.tos |= static_cast<std::uint8_t>(EcnCodepoint::ect_0);
+    if (ecn && (ours.congestion == TcpCongestion::dctcp || ours.ecn_plus_plus)) answer.tos = capable(answer.tos);
     answer.options = timestamp_option(SynCookies::timestamp(now_ms(), agreed, ecn) + ts_offset, syn.ts_value);
     answer.options.has_window_scale = agreed.has_window_scale;
     answer.options.window_scale = receive_scale(ours);
@@ -228,6 +228,11 @@ DropReason Tcp::input_syn_sent(Tcb& tcb, Segment& seg, const TcpOptionValues& op
   tcb.rto_deadline = TimePoint::never();
   tcb.progress = now_;
   tcb.is.ack_now = true;
+  // ECN++: a marked SYN-ACK is echoed like marked data, whoever asked for it (draft-ietf-tcpm-generalized-ecn 3.2.1).
+  if (tcb.is.ecn && seg.ecn == EcnCodepoint::ce && tcb.options->congestion != TcpCongestion::dctcp) {
+    counters_.add(Counter::tcp_ce_in);
+    tcb.is.ece_due = true;
+  }
   mark_dirty(tcb);
   established(tcb);
   if (tcb.state == TcpState::closed) return DropReason::none;

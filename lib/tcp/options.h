@@ -40,6 +40,9 @@ struct TcpConnOptions {
   bool sack = true;                           ///< offer selective acknowledgment, RFC 2018, and recover by RFC 8985
   TcpCongestion congestion = TcpCongestion::cubic;
   TcpEcn ecn = TcpEcn::passive;
+  /// ECN++ (draft-ietf-tcpm-generalized-ecn): with ECN, SYN-ACKs, FINs, RSTs, retransmissions and window probes are ECN-capable
+  /// too. SYNs and pure ACKs are not: only AccECN could tell of marks on them.
+  bool ecn_plus_plus = false;
   bool pacing = false;                        ///< segments leave at the window's pace, in bursts of about 1 ms
   std::uint32_t pacing_rate_max = 0;          ///< payload octets a second at most while paced (SO_MAX_PACING_RATE); 0: no cap
   bool delayed_ack = true;                    ///< RFC 9293 3.8.6.3
@@ -54,7 +57,9 @@ struct TcpConnOptions {
   bool reset_on_close = false;                ///< close() is abort(), as SO_LINGER with time 0 has it
   std::uint16_t mss_max = 0;                  ///< clamps the MSS of both directions, 88..65535; 0: by the MTU
   std::uint32_t not_sent_low_water = 0;       ///< octets send() lets wait unsent (TCP_NOTSENT_LOWAT); 0: the send buffer
-  bool black_hole_detection = false;          ///< smaller packets after three timeouts (RFC 4821; Linux has it off too)
+  /// Smaller packets after three timeouts, and probes for what the path carries (RFC 4821, RFC 8899); then a smaller size named by
+  /// ICMP is left by probes too. Linux has it off, too.
+  bool black_hole_detection = false;
   std::uint8_t retries_max = 15;              ///< R2 in retransmissions (about 15 minutes), 1..30
   std::uint8_t syn_retries_max = 7;           ///< R2 of a SYN, 1..30; 7 last the 3 minutes of MUST-23
   std::uint8_t syn_ack_retries_max = 5;       ///< of a SYN-ACK, 1..30

@@ -213,6 +213,15 @@ Tcp::Output Tcp::output_data(Tcb& tcb) noexcept {
       if (const Output result = retransmit(tcb, lost); result != Output::done) return result;
       continue;
     }
+    if (tcb.extras != Slab<ConnExtras>::nil) [[unlikely]] {
+      MtuProbe probe = MtuProbe::none;
+      if (const Output result = send_mtu_probe(tcb, budget, probe); result != Output::done) return result;
+      if (probe == MtuProbe::sent) continue;
+      if (probe == MtuProbe::waits) {
+        tcb.is.cwnd_limited = true;
+        return Output::done;
+      }
+    }
     bool fin = false;
     const std::uint32_t length = sendable(tcb, budget, fin);
     if (length == 0 && !fin) {
@@ -284,6 +293,7 @@ Tcp::Output Tcp::retransmit(Tcb& tcb, std::uint32_t index) noexcept {
     if (!tcb.board.split(sent_, disturb(tcb).disorder, index, tcb.mss)) return Output::no_mbuf;
     if (tcb.loss().by_model) sent_rates_[sent_[index].next] = sent_rates_[index];
   }
+  if (tcb.extras != Slab<ConnExtras>::nil) [[unlikely]] forget_mtu_probe(tcb, sent_[index].start);
   const SeqNum start = sent_[index].start;
   const SeqNum data_end = seq_min(sent_[index].end, tcb.snd.una + tcb.queue.size());
   const bool fin = sent_[index].end.after(data_end);
@@ -324,7 +334,10 @@ Tcp::Output Tcp::send_segment(Tcb& tcb, SeqNum seq, std::uint32_t length, bool f
   }
   tcb.snd.max = seq_max(tcb.snd.max, end);
   tcb.last_sent_ms = now_ms();
-  if (tcb.is.ecn && !again && length != 0) [[unlikely]] return transmit_capable(tcb, std::move(packet), fields);
+  if (tcb.is.ecn) [[unlikely]] {
+    const bool first_data = !again && length != 0;
+    if (first_data || tcb.options->ecn_plus_plus) return transmit_capable(tcb, std::move(packet), fields, first_data);
+  }
   return transmit(tcb, std::move(packet), fields);
 }
 
@@ -382,6 +395,7 @@ Tcp::Output Tcp::send_syn(Tcb& tcb) noexcept {
   fields.options.window_scale = receive_scale(*tcb.options);
   fields.options.sack_permitted = tcb.is.sack;
   fields.acknowledgment = answer ? tcb.rcv.nxt : SeqNum();
+  const std::uint8_t tos = tcb.tos;
   if (tcb.is.ecn) offer_ecn(tcb, fields);
   stamp(tcb, fields);
   std::uint32_t length = 0;
@@ -408,7 +422,11 @@ Tcp::Output Tcp::send_syn(Tcb& tcb) noexcept {
   if (length != 0) counters_.add(Counter::tcp_fast_open_active);
   if (tcb.rto_deadline.is_never()) restart_rto(tcb);
   note_ack_sent(tcb);
-  return hand_over(tcb, std::move(packet), fields);
+  // ECN++: a SYN-ACK that is repeated may have been dropped for being capable (RFC 5562 3.2).
+  if (answer && tcb.is.ecn && tcb.options->ecn_plus_plus && tcb.retries == 0) tcb.tos = capable(tcb.tos);
+  const Output result = hand_over(tcb, std::move(packet), fields);
+  tcb.tos = tos;
+  return result;
 }
 
 void Tcp::stamp(const Tcb& tcb, TcpFields& fields) const noexcept {
@@ -493,7 +511,8 @@ void Tcp::send_reset(Tcb& tcb) noexcept {
   counters_.add(Counter::tcp_out_rsts);
   note(tcb, FlightEvent::reset_sent);
   send_bare({.key = key_of(tcb), .seq = tcb.snd.max, .ack = tcb.rcv.nxt, .flags = {TcpFlags::rst | TcpFlags::ack},
-             .ttl = tcb.options->ttl, .tos = tcb.tos},
+             .ttl = tcb.options->ttl,
+             .tos = tcb.is.ecn && tcb.options->ecn_plus_plus ? data_tos(tcb) : tcb.tos},
             tcb.route);
 }
 

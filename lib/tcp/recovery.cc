@@ -52,7 +52,7 @@ void Tcp::update_disturbed(Tcb& tcb, AckEvent& event) noexcept {
   }
   const RecoveryMode mode_before = loss.mode;
   const std::uint32_t to_repair = own.disorder.to_repair();
-  const bool more_lost = detect_loss(tcb, event);
+  const bool more_lost = detect_loss(tcb, event) && !take_lost_mtu_probe(tcb);
   if (loss.by_model) note_losses(tcb, to_repair);
   check_tail_probe(tcb, event);
   if (loss.mode != RecoveryMode::open && tcb.snd.una.after_eq(loss.recover)) {
@@ -262,7 +262,7 @@ void Tcp::on_reordering_timeout(Tcb& tcb) noexcept {
   Disturbance& own = *disturbance_of(tcb);  // it has one since the timer was started
   tcb.timer_kind = TimerKind::retransmission;
   const std::uint32_t to_repair = own.disorder.to_repair();
-  const bool more_lost = detect_loss(tcb, nothing);
+  const bool more_lost = detect_loss(tcb, nothing) && !take_lost_mtu_probe(tcb);
   if (own.loss.by_model) note_losses(tcb, to_repair);
   if (more_lost && own.loss.mode == RecoveryMode::open) enter_recovery(tcb, nothing);
   if (own.loss.mode == RecoveryMode::recovery && !own.loss.by_model)

@@ -122,7 +122,10 @@ struct ConnExtras {
   SeqNum claim_quotes;     ///< the segment that an ICMP error quoted; valid while claimed_mtu != 0
   std::uint16_t claimed_mtu = 0;  ///< by that error, to be believed if the segment times out
   std::uint16_t full_mss = 0;     ///< before the path MTU was lowered; 0: it was not
-  TimePoint lower_mtu_until;
+  std::uint16_t mss_too_large = 0;  ///< the smallest that a probe found so; above full_mss: none yet
+  std::uint16_t probe_mss = 0;    ///< of the segment that probes for a larger path MTU, at `probe_start`; 0: there is none
+  SeqNum probe_start;
+  TimePoint lower_mtu_until;      ///< then a larger one is tried
   Pacer pacer;             ///< while paced
   MarkedShare marks;       ///< while dctcp
   OwedAcks owed_acks;      ///< while dctcp

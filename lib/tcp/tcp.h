@@ -215,6 +215,14 @@ class Tcp {
   void lower_mtu(Tcb& tcb, std::uint32_t size) noexcept;
   void consider_lower_mtu(Tcb& tcb) noexcept;
   void consider_full_mtu(Tcb& tcb) noexcept;
+  void raise_mtu(Tcb& tcb, std::uint16_t mss) noexcept;
+  std::uint16_t next_probe_mss(const Tcb& tcb) const noexcept;
+  enum class MtuProbe : std::uint8_t { none, waits, sent };
+  Output send_mtu_probe(Tcb& tcb, std::uint32_t budget, MtuProbe& outcome) noexcept;
+  void consider_mtu_probe(Tcb& tcb) noexcept;
+  bool take_lost_mtu_probe(Tcb& tcb) noexcept;
+  void forget_mtu_probe(Tcb& tcb, SeqNum again) noexcept;
+  void end_search_if_done(Tcb& tcb) noexcept;
 
   // urgent.cc: the urgent mark (RFC 9293 3.8.5)
   SendResult send_urgent(SlabHandle handle, std::span<const std::uint8_t> bytes) noexcept;
@@ -286,6 +294,10 @@ class Tcp {
   static bool asks_for_ecn(const TcpConnOptions& options, const Segment& syn) noexcept;
   static void set_ecn_octet(Tcb& tcb) noexcept;
   static std::uint8_t data_tos(const Tcb& tcb) noexcept;
+  static std::uint8_t capable(std::uint8_t tos) noexcept {
+    return static_cast<std::uint8_t>(tos | static_cast<std::uint8_t>(EcnCodepoint::ect_0));
+  }
+  void take_handshake_mark(Tcb& tcb) noexcept;
   static bool agrees_to_ecn(const Segment& syn_ack) noexcept;
   void offer_ecn(Tcb& tcb, TcpFields& fields) noexcept;
   void take_congestion_mark(Tcb& tcb, const Segment& seg) noexcept;
@@ -408,7 +420,7 @@ class Tcp {
   void stamp(const Tcb& tcb, TcpFields& fields) const noexcept;
   void add_sacks(Tcb& tcb, TcpFields& fields) noexcept;
   Output transmit(Tcb& tcb, Packet packet, TcpFields& fields) noexcept;
-  Output transmit_capable(Tcb& tcb, Packet packet, TcpFields& fields) noexcept;
+  Output transmit_capable(Tcb& tcb, Packet packet, TcpFields& fields, bool first_data) noexcept;
   IpSend ip_send(const Tcb& tcb, std::uint8_t tos) const noexcept {
     if (!tcb.key.is_v4()) [[unlikely]] return ip_send_v6(tcb, tos);
     return {.source = tcb.key.v4_local(), .destination = tcb.key.v4_remote(),

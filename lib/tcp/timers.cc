@@ -231,6 +231,7 @@ void Tcp::on_retransmission_timeout(Tcb& tcb) noexcept {
       if (fresh) loss.begin_episode(tcb.snd.una);
       if (loss.in_cwr) loss.may_undo = false;
       loss.in_cwr = false;
+      take_lost_mtu_probe(tcb);
       // RFC 5682 2.1 step 1: not while an earlier loss is repaired
       loss.timeout_check = loss.may_undo && fresh && !reneged ? TimeoutCheck::first_ack : TimeoutCheck::none;
       loss.probe_sent = false;

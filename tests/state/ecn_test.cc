@@ -102,6 +102,112 @@ TEST(Ecn, ACookieKeepsIt) {
   }
 }
 
+// --- ECN++, draft-ietf-tcpm-generalized-ecn: what may be marked beside data, without AccECN
+
+TcpOptions with_plus_plus(TcpEcn ecn = TcpEcn::passive) {
+  TcpOptions options = with_ecn(ecn);
+  options.conn.ecn_plus_plus = true;
+  return options;
+}
+
+TEST(EcnPlusPlus, SynAcksRetransmissionsProbesFinsAndResetsAreCapable) {
+  for (const bool on : {true, false}) {
+    SCOPED_TRACE(on);
+    const std::uint8_t tos = on ? ect_0 : 0;
+    Conversation c(on ? with_plus_plus() : with_ecn(TcpEcn::passive));
+    c.listens();
+    c.peer.sends(SYN | ECE | CWR, {.seq = 0, .mss = 1000});
+    c.peer.expects(SYN | ACK | ECE, {.tos = tos});
+    c.peer.waits(1100_ms);
+    c.peer.expects(SYN | ACK | ECE, {.tos = 0});  // again: it may have been dropped for being capable
+    c.peer.sends(ACK);
+    c.sends(pattern(1, 100));
+    c.peer.expects(ACK, {.len = 100, .tos = ect_0});
+    c.peer.waits(3500_ms);  // RFC 6298 5.7: from three seconds, since a SYN-ACK was lost
+    c.peer.expects(ACK, {.seq = 1, .len = 100, .tos = tos});
+    c.peer.take();
+    c.peer.set_window(0);
+    c.peer.sends(ACK, {.ack = 101});
+    c.sends(pattern(1, 10));
+    c.peer.waits(10_s);
+    c.peer.expects(ACK, {.seq = 101, .len = 1, .tos = tos});
+    c.peer.take();
+    c.peer.set_window(60'000);
+    c.peer.sends(ACK, {.ack = 102});
+    c.peer.take();
+    c.peer.sends(ACK, {.ack = 111});
+    c.app.conn.shutdown_send();
+    c.runs();
+    c.peer.expects(FIN | ACK, {.seq = 111, .tos = tos});
+    c.peer.sends(ACK, {.ack = 112});
+    c.peer.sends(ACK, {.ack = 112, .len = 10});
+    c.peer.waits(1_s);
+    c.peer.expects(ACK, {.ack = 11, .tos = 0});  // pure ACKs never are
+    c.app.conn.abort();
+    c.runs();
+    // In FIN-WAIT-2 a RST still tells the peer.
+    c.peer.expects(RST | ACK, {.tos = tos});
+  }
+}
+
+TEST(EcnPlusPlus, ASynIsNot) {
+  Conversation c(with_plus_plus(TcpEcn::active));
+  c.connects();
+  c.peer.expects(SYN | ECE | CWR, {.seq = 0, .tos = 0});
+}
+
+TEST(EcnPlusPlus, WithoutEcnNothingIs) {
+  Conversation c(with_plus_plus());
+  c.established();
+  c.sends("x");
+  c.peer.expects(ACK, {.len = 1, .tos = 0});
+  c.app.conn.shutdown_send();
+  c.runs();
+  c.peer.expects(FIN | ACK, {.tos = 0});
+}
+
+// RFC 5562 3.2: the peer echoes the mark of our SYN-ACK in the ACK that completes the handshake.
+TEST(EcnPlusPlus, AMarkedSynAckLeavesAFirstWindowOfOneSegment) {
+  for (const bool cookie : {false, true}) {
+    TcpOptions options = with_plus_plus();
+    options.conn.timestamps = cookie;
+    if (cookie) options.syn_cookies = TcpSynCookies::on;
+    Conversation c(options);
+    c.listens();
+    c.peer.sends(SYN | ECE | CWR, cookie ? Seg{.seq = 0, .mss = 1012, .ts_value = 1} : Seg{.seq = 0, .mss = 1000});
+    c.peer.expects(SYN | ACK | ECE, {.tos = ect_0});
+    c.peer.sends(ACK | ECE);
+    c.sends(pattern(1, 5000));
+    const std::uint16_t mss = c.app.conn.info().mss;  // a cookie has room for few sizes
+    c.peer.expects(ACK | CWR, {.len = mss, .tos = ect_0});
+    EXPECT_TRUE(c.peer.take().empty()) << "one segment";
+    EXPECT_EQ(c.app.conn.info().cwnd, mss);
+    EXPECT_EQ(c.count(Counter::tcp_ecn_reductions), 1u);
+  }
+}
+
+TEST(EcnPlusPlus, WithoutItAnEchoInTheHandshakeIsNoMark) {
+  Conversation c(with_ecn(TcpEcn::passive));
+  c.listens();
+  c.peer.sends(SYN | ECE | CWR, {.seq = 0, .mss = 1000});
+  c.peer.expects(SYN | ACK | ECE, {.tos = 0});
+  c.peer.sends(ACK | ECE);
+  EXPECT_EQ(c.app.conn.info().cwnd, 10'000u);
+}
+
+// Whoever sends capable SYN-ACKs and FINs is told of their marks, asked for or not.
+TEST(EcnPlusPlus, MarkedSynAcksAndFinsAreEchoed) {
+  Conversation c(with_ecn(TcpEcn::active));
+  c.connects();
+  c.peer.expects(SYN | ECE | CWR, {.seq = 0});
+  c.peer.sends(SYN | ACK | ECE, {.seq = 0, .ack = 1, .mss = 1000, .tos = ce});
+  c.peer.expects(ACK | ECE, {.ack = 1});
+  c.peer.sends(ACK | CWR, {.len = 10});
+  c.peer.expects(ACK, {.ack = 11});
+  c.peer.sends(FIN | ACK, {.tos = ce});
+  c.peer.expects(ACK | ECE, {.ack = 12});
+}
+
 // --- DCTCP, RFC 8257
 
 TcpOptions with_dctcp() {
