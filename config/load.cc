@@ -79,7 +79,7 @@ class Loader {
       case ConfigKey::Kind::scalar:
         return key.scalar.expected;
       case ConfigKey::Kind::scalars:
-        return fmt::format("a list [...] of items, each {}", key.expected_item);
+        return fmt::format("{}a list [...] of items, each {}", key.word ? key.word->expected + " or " : "", key.expected_item);
       case ConfigKey::Kind::section:
         return "a map of settings";
       case ConfigKey::Kind::sections:
@@ -123,6 +123,7 @@ class Loader {
     const YamlValue& value = entry.value;
     if (key.kind == ConfigKey::Kind::scalar) return read_scalar(key.scalar, path, value, entry.line);
     if (key.kind == ConfigKey::Kind::section) return read(*key.section, path, value, entry.line);
+    if (key.word && value.kind == YamlValue::Kind::scalar && key.word->set(value.scalar)) return;
     if (value.kind != YamlValue::Kind::list)
       fail(entry.line, path, fmt::format("expected {}, found {}", expected_of(key), found(value)));
     key.clear();

@@ -290,8 +290,9 @@ Section config_section(Config& config) {
   s.sections("neighbors", config.neighbors, neighbor_section,
              "Neighbours that are never asked for their MAC address, nor believed when they tell another")
       .live = true;
-  s.integers("cores", config.cores, 1023,
-             "CPUs that poll, one stack each; empty: the last CPU of the process");
+  s.integers_or("auto", config.auto_cores, "cores", config.cores, 1023,
+                "CPUs that poll, one stack each; empty: the last CPU of the process; auto: those that the process may run on, on "
+                "the ports' NUMA nodes if there are such, from the last downwards, as many as the port with the fewest queues has");
   s.boolean("share_cpus", config.share_cpus, "Let cores name a CPU more than once: slow, for tests");
   s.section("pool", pool_section(config.pool), "Packet buffers of each core");
   s.section("eal", eal_section(config.eal), "How DPDK's environment abstraction layer starts");

@@ -203,6 +203,24 @@ ConfigKey& Section::integers(std::string name, std::vector<unsigned>& field, uns
   return key;
 }
 
+ConfigKey& Section::integers_or(std::string word, bool& is_word, std::string name, std::vector<unsigned>& field, unsigned max,
+                                std::string doc) {
+  ConfigKey& key = integers(std::move(name), field, max, std::move(doc));
+  key.clear = [&field, &is_word] {
+    field.clear();
+    is_word = false;
+  };
+  key.word = ScalarType{.expected = word,
+                        .set =
+                            [&field, &is_word, word](const std::string& text) {
+                              if (text != word) return false;
+                              field.clear();
+                              return is_word = true;
+                            },
+                        .show = [&is_word, word] { return is_word ? word : std::string(); }};
+  return key;
+}
+
 ConfigKey& Section::texts(std::string name, std::vector<std::string>& field, std::string doc) {
   ConfigKey& key = add(std::move(name), std::move(doc), ConfigKey::Kind::scalars);
   key.expected_item = "a word";

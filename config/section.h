@@ -41,6 +41,8 @@ struct ConfigKey {
   ScalarType scalar;                          ///< Kind::scalar
   std::string expected_item;                  ///< Kind::scalars: completes "expected ..." for one item
   std::function<ScalarType()> append_scalar;  ///< Kind::scalars: a new last item
+  /// Kind::scalars: one word that may stand in the list's place; `show` gives it, or nothing where there is a list.
+  std::optional<ScalarType> word;
   std::function<void()> clear;                ///< Kind::scalars, sections
   std::function<std::vector<std::string>()> show_all;  ///< Kind::scalars
   std::shared_ptr<Section> section;                    ///< Kind::section
@@ -95,6 +97,9 @@ class Section {
     return add_scalar(std::move(name), std::move(doc), std::move(type));
   }
   ConfigKey& integers(std::string name, std::vector<unsigned>& field, unsigned max, std::string doc);
+  /// The same; `word` in the list's place sets `is_word`.
+  ConfigKey& integers_or(std::string word, bool& is_word, std::string name, std::vector<unsigned>& field, unsigned max,
+                         std::string doc);
   ConfigKey& texts(std::string name, std::vector<std::string>& field, std::string doc);
   ConfigKey& prefixes(std::string name, std::vector<IpPrefix>& field, std::string doc);
 

@@ -44,12 +44,17 @@ void write_comment(const std::string& text, const std::string& indent, std::stri
   out += line + "\n";
 }
 
+/// What stands in the list's place; empty: a list.
+std::string word_of(const ConfigKey& key) {
+  return key.word ? key.word->show() : std::string();
+}
+
 std::string comment_of(const ConfigKey& key) {
   std::string text = key.doc + ".";
   const std::string& expected = key.kind == ConfigKey::Kind::scalar ? key.scalar.expected : key.expected_item;
   if (!expected.empty())
-    text += fmt::format(" Expected: {}{}.", key.kind == ConfigKey::Kind::scalars ? "a list, each item " : "",
-                        expected);
+    text += fmt::format(" Expected: {}{}{}.", key.word ? key.word->expected + " or " : "",
+                        key.kind == ConfigKey::Kind::scalars ? "a list, each item " : "", expected);
   if (key.required) text += " Required.";
   if (key.live) text += " Live.";
   return text;
@@ -63,6 +68,10 @@ void write_key(const ConfigKey& key, const std::string& indent, std::string& out
       out += fmt::format(" {}\n", quoted(key.scalar.show()));
       break;
     case ConfigKey::Kind::scalars: {
+      if (const auto word = word_of(key); !word.empty()) {
+        out += fmt::format(" {}\n", word);
+        break;
+      }
       auto words = key.show_all();
       for (auto& word : words) word = quoted(word);
       out += fmt::format(" [{}]\n", fmt::join(words, ", "));
@@ -101,7 +110,7 @@ void list_section(const Section& section, const std::string& prefix, Listing& ou
         out.emplace_back(name, key.scalar.show());
         break;
       case ConfigKey::Kind::scalars:
-        out.emplace_back(name, fmt::format("{}", fmt::join(key.show_all(), " ")));
+        out.emplace_back(name, fmt::format("{}{}", word_of(key), fmt::join(key.show_all(), " ")));
         break;
       case ConfigKey::Kind::section:
         list_section(*key.section, name + ".", out);

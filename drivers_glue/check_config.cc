@@ -130,6 +130,10 @@ Problem check_pool(const Config& config) {
 }
 
 Problem check_cores(const Config& config) {
+  if (config.auto_cores && !config.cores.empty())
+    return ConfigProblem{"cores", "expected either auto or a list of CPUs"};
+  if (config.auto_cores && config.share_cpus)
+    return ConfigProblem{"share_cpus", "expected false with cores: auto, which takes every CPU once"};
   if (config.cores.size() > Steering::cores_max)
     return ConfigProblem{"cores", fmt::format("expected at most {}, found {}", Steering::cores_max, config.cores.size())};
   if (config.share_cpus) return std::nullopt;

@@ -79,6 +79,9 @@ struct Config {
   std::vector<RouteConfig> routes;
   std::vector<NeighborConfig> neighbors;
   std::vector<unsigned> cores = {};  ///< CPUs that poll, one stack each; empty: the last CPU of the process
+  /// Instead of `cores`: the CPUs that the process may run on, those on the ports' NUMA nodes if there are such, from the
+  /// last downwards, as many as the port with the fewest queues has.
+  bool auto_cores = false;
   bool share_cpus = false;           ///< `cores` may name a CPU more than once: slow, for tests
   PoolConfig pool;
   EalConfig eal;

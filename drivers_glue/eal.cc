@@ -4,6 +4,7 @@
 #include <fmt/ranges.h>
 #include <rte_eal.h>
 #include <rte_errno.h>
+#include <rte_lcore.h>
 #include <rte_log.h>
 #include <rte_memory.h>
 #include <rte_pdump.h>
@@ -21,6 +22,7 @@
 #include "pollux/base/check.h"
 #include "pollux/drivers_glue/log.h"
 #include "pollux/drivers_glue/pools.h"
+#include "pollux/drivers_glue/steering.h"
 
 namespace pollux {
 namespace {
@@ -46,7 +48,19 @@ std::uint64_t free_huge_bytes() {
   return sum;
 }
 
+/// The ports' NUMA nodes first of all: a packet that crosses nodes costs more than a core less.
+std::vector<unsigned> auto_cpus(const MachineFacts& facts) {
+  std::vector<unsigned> near;
+  for (std::size_t i = 0; i < facts.cpu_nodes.size(); ++i)
+    if (std::ranges::count(facts.port_nodes, facts.cpu_nodes[i]) != 0) near.push_back(facts.cpus[i]);
+  std::vector<unsigned> cpus = near.empty() ? facts.cpus : near;
+  std::ranges::reverse(cpus);  // CPU 0 has most of the kernel's own work
+  cpus.resize(std::min<std::size_t>(cpus.size(), Steering::cores_max));
+  return cpus;
+}
+
 std::vector<unsigned> polling_cpus(const Config& config, const MachineFacts& facts) {
+  if (config.auto_cores) return auto_cpus(facts);
   if (config.cores.empty()) return {facts.cpus.back()};
   for (const unsigned cpu : config.cores)
     if (!std::binary_search(facts.cpus.begin(), facts.cpus.end(), cpu))
@@ -58,12 +72,15 @@ std::vector<unsigned> polling_cpus(const Config& config, const MachineFacts& fac
 }
 
 /// The control thread floats over the CPUs that do not poll, or over all when every one of them does.
-std::string lcore_map(const std::vector<unsigned>& polling, const MachineFacts& facts) {
+std::vector<unsigned> floating_cpus(const std::vector<unsigned>& polling, const MachineFacts& facts) {
   std::vector<unsigned> floating;
   for (const unsigned cpu : facts.cpus)
     if (std::find(polling.begin(), polling.end(), cpu) == polling.end()) floating.push_back(cpu);
-  if (floating.empty()) floating = facts.cpus;
-  std::string map = fmt::format("0@({})", fmt::join(floating, ","));
+  return floating.empty() ? facts.cpus : floating;
+}
+
+std::string lcore_map(const std::vector<unsigned>& polling, const MachineFacts& facts) {
+  std::string map = fmt::format("0@({})", fmt::join(floating_cpus(polling, facts), ","));
   for (std::size_t i = 0; i < polling.size(); ++i) map += fmt::format(",{}@{}", Eal::lcore_of(i), polling[i]);
   return map;
 }
@@ -100,11 +117,21 @@ void plan_memory(const Config& config, const MachineFacts& facts, std::uint64_t 
                         {"--no-huge", "--no-shconf", "-m", fmt::format("{}", need / mebi)});
 }
 
+/// The kernel's word on a PCI device; nothing for others, and where it does not know.
+std::vector<int> node_of_device(const std::string& device) {
+  std::string address = device.substr(0, device.find(','));
+  if (!is_pci_address(address)) return {};
+  if (address.size() < std::string_view("dddd:bb:dd.f").size()) address.insert(0, "0000:");
+  int node = -1;
+  std::ifstream("/sys/bus/pci/devices/" + address + "/numa_node") >> node;
+  return node < 0 ? std::vector<int>{} : std::vector<int>{node};
+}
+
 std::atomic<bool> eal_was_started = false;
 
 }  // namespace
 
-MachineFacts machine_facts() {
+MachineFacts machine_facts(const Config& config) {
   MachineFacts facts;
   cpu_set_t set;
   POLLUX_CHECK(sched_getaffinity(0, sizeof set, &set) == 0, "sched_getaffinity");
@@ -112,6 +139,9 @@ MachineFacts machine_facts() {
     if (CPU_ISSET(cpu, &set)) facts.cpus.push_back(cpu);
   facts.free_huge_bytes = free_huge_bytes();
   facts.pid = getpid();
+  for (const unsigned cpu : facts.cpus) facts.cpu_nodes.push_back(numa_node_of(cpu));
+  for (const PortConfig& port : config.ports)
+    for (const int node : node_of_device(port.device)) facts.port_nodes.push_back(node);
   return facts;
 }
 
@@ -155,7 +185,7 @@ EalPlan plan_eal(const Config& config, const MachineFacts& facts) {
   return plan;
 }
 
-Eal::Eal(const Config& config) : plan_(plan_eal(config, machine_facts())) {
+Eal::Eal(const Config& config) : facts_(machine_facts(config)), plan_(plan_eal(config, facts_)) {
   if (eal_was_started.exchange(true))
     throw std::runtime_error(
         "a Runtime was started in this process before; DPDK's EAL starts once in a process");
@@ -182,6 +212,14 @@ Eal::~Eal() {
   if (plan_.pdump) rte_pdump_uninit();
   rte_eal_cleanup();
   sched_setaffinity(0, sizeof previous_cpus_, &previous_cpus_);
+}
+
+void Eal::poll_only_first(std::size_t count) {
+  plan_.cpus.resize(std::clamp<std::size_t>(count, 1, plan_.cpus.size()));
+  rte_cpuset_t floating;
+  CPU_ZERO(&floating);
+  for (const unsigned cpu : floating_cpus(plan_.cpus, facts_)) CPU_SET(cpu, &floating);
+  POLLUX_CHECK(rte_thread_set_affinity(&floating) == 0, "rte_thread_set_affinity");
 }
 
 int Eal::socket_for(int node) const noexcept {

@@ -17,13 +17,16 @@ struct MachineFacts {
   std::vector<unsigned> cpus;         ///< that the process may run on, ascending
   std::uint64_t free_huge_bytes = 0;  ///< in free huge pages of all sizes
   int pid = 0;
+  std::vector<int> cpu_nodes = {};   ///< NUMA node of each of `cpus`; empty: there is but one
+  std::vector<int> port_nodes = {};  ///< of those ports' devices that have one
 };
-MachineFacts machine_facts();
+MachineFacts machine_facts(const Config& config);
 
 /// EAL's arguments and what they imply.
 struct EalPlan {
   std::vector<std::string> arguments;  ///< argv, program name included
-  std::vector<unsigned> cpus;          ///< of the polling cores; polling core i is lcore i + 1
+  /// Of the polling cores; polling core i is lcore i + 1. With Config::auto_cores the most that there can be.
+  std::vector<unsigned> cpus;
   bool huge_pages = false;
   bool pdump = false;    ///< others may capture packets (dpdk-dumpcap)
   std::string warning;  ///< to be logged; empty: none
@@ -48,11 +51,14 @@ class Eal {
   bool has_huge_pages() const noexcept { return plan_.huge_pages; }
   /// CPUs of the polling cores.
   const std::vector<unsigned>& cpus() const noexcept { return plan_.cpus; }
+  /// Only the first `count` of them, at least one, will poll; the calling thread, the control thread, gets the others too.
+  void poll_only_first(std::size_t count);
   static unsigned lcore_of(std::size_t core) noexcept { return static_cast<unsigned>(core) + 1; }
   /// Where memory for `node` is to be asked for: without huge pages EAL has one node only.
   int socket_for(int node) const noexcept;
 
  private:
+  MachineFacts facts_;
   EalPlan plan_;
   cpu_set_t previous_cpus_;
 };

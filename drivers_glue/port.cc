@@ -265,12 +265,15 @@ void Port::start_device(std::span<rte_mempool* const> pools, std::uint16_t packe
   check(rte_eth_dev_start(id_), "start");
 }
 
+unsigned Port::queues_max() const noexcept {
+  return std::min(info_.max_rx_queues, info_.max_tx_queues);
+}
+
 void Port::choose_steering(unsigned cores) {
   if (cores == 1) return;
   rss_ = rss_plan(cores);
   mode_ = rss_.usable ? SteeringMode::rss : SteeringMode::software;
-  queues_ = static_cast<std::uint16_t>(
-      std::min({cores, unsigned{info_.max_rx_queues}, unsigned{info_.max_tx_queues}}));
+  queues_ = static_cast<std::uint16_t>(std::min(cores, queues_max()));
 }
 
 void Port::apply_steering(unsigned cores, const Steering& steering) {

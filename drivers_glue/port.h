@@ -74,6 +74,8 @@ class Port {
   bool leads_to_kernel() const noexcept { return interface_.exception; }
   /// Before start(): queues shall raise interrupts, as far as the driver can.
   void want_rx_interrupts() noexcept { rx_interrupts_ = true; }
+  /// Queue pairs that the driver offers, at least one.
+  unsigned queues_max() const noexcept;
   /// Whether RSS can bring the packets of `cores` cores to their queues.
   RssPlan rss_plan(unsigned cores) const;
   /// Sets up one queue pair per pool, in order, as far as the driver has them, and starts the port; waits a

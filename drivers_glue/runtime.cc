@@ -1,6 +1,7 @@
 #include "pollux/drivers_glue/runtime.h"
 
-#include <fmt/core.h>
+#include <fmt/format.h>
+#include <fmt/ranges.h>
 #include <rte_lcore.h>
 
 #include <algorithm>
@@ -67,6 +68,8 @@ struct Runtime::Impl final : TelemetrySource {
   explicit Impl(const Config& config_);
   ~Impl() { set_check_hook(nullptr); }
   void open_ports();
+  void choose_cores();
+  void warn_of_far_cpus() const;
   void make_pools();
   void start_ports();
   void make_steering();
@@ -143,8 +146,10 @@ struct Runtime::Impl final : TelemetrySource {
 };
 
 Runtime::Impl::Impl(const Config& config_) : config(checked(config_)), eal(config) {
-  for (std::size_t i = 0; i < eal.cpus().size(); ++i) doorbells.push_back(std::make_unique<Doorbell>());
   open_ports();
+  if (config.auto_cores) choose_cores();
+  warn_of_far_cpus();
+  for (std::size_t i = 0; i < eal.cpus().size(); ++i) doorbells.push_back(std::make_unique<Doorbell>());
   make_pools();
   make_steering();
   start_ports();
@@ -164,6 +169,19 @@ void Runtime::Impl::open_ports() {
     if (!port.exception.empty())
       ports.push_back(std::make_unique<Port>(
           PortConfig{.device = port.exception, .mtu = port.mtu, .rx_ring = port.rx_ring, .tx_ring = port.tx_ring}));
+}
+
+/// `cores: auto`: a core without a queue of its own on some port would live on what others hand to it.
+void Runtime::Impl::choose_cores() {
+  const auto fewest = std::min_element(ports.begin(), ports.begin() + static_cast<std::ptrdiff_t>(config.ports.size()),
+                                       [](const auto& a, const auto& b) { return a->queues_max() < b->queues_max(); });
+  const std::size_t cpus = eal.cpus().size();
+  eal.poll_only_first((*fewest)->queues_max());
+  log_info("cores: auto: {} of {} CPUs: {}, port {} having {} queues", eal.cpus().size(), cpus, fmt::join(eal.cpus(), ", "),
+           (*fewest)->name(), (*fewest)->queues_max());
+}
+
+void Runtime::Impl::warn_of_far_cpus() const {
   for (const auto& port : ports) {
     if (port->numa_node() < 0) continue;
     for (const unsigned cpu : eal.cpus())

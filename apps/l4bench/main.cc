@@ -8,8 +8,10 @@
 #include <stdexcept>
 #include <string>
 
+#include "common/lcores.h"
 #include "l4bench/report.h"
 #include "l4bench/run.h"
+#include "pollux/config/live_config_file.h"
 
 namespace {
 
@@ -20,6 +22,7 @@ struct Arguments {
   LoadOptions load;
   std::string via = "pollux";
   std::string config;
+  LiveConfigFile::Keys keys;
   std::string remote;
   std::string json;
   double duration = 5;
@@ -41,6 +44,16 @@ void declare(CLI::App& cli, Arguments& a) {
       ->check(CLI::IsMember({"pollux", "kernel"}))
       ->capture_default_str();
   cli.add_option("-c,--config", a.config, "YAML file with ports, addresses and cores, for --via pollux");
+  cli.add_option_function<std::string>(
+      "--lcores",
+      [&a](const std::string& text) {
+        try {
+          a.keys.emplace_back("cores", lcores_as_yaml(text));
+        } catch (const std::invalid_argument& error) {
+          throw CLI::ValidationError("--lcores", error.what());
+        }
+      },
+      lcores_help);
   cli.add_option("-n,--connections", a.load.connections, "connections at a time, over all cores")
       ->check(CLI::Range(1u, 1'000'000u))
       ->capture_default_str();
@@ -100,8 +113,8 @@ int run(const Arguments& a, const Endpoint& remote) {
   LoadOptions load = a.load;
   load.duration_ns = static_cast<std::int64_t>(a.duration * 1e9);
   load.warmup_ns = load.bytes != 0 ? 0 : static_cast<std::int64_t>(a.warmup * 1e9);
-  const Results results =
-      a.via == "kernel" ? run_over_kernel(load, remote) : run_over_pollux(a.config, load, remote);
+  const Results results = a.via == "kernel" ? run_over_kernel(load, remote)
+                                            : run_over_pollux(LiveConfigFile(a.config, {}, {}, a.keys).reload().config, load, remote);
 
   const Subject subject{.via = a.via, .remote = remote.to_string()};
   const std::string json = report_json(subject, load, results);

@@ -29,9 +29,9 @@ std::atomic<bool> interrupted{false};
 
 }  // namespace
 
-Results run_over_pollux(const std::string& config_file, const LoadOptions& options, const Endpoint& remote) {
+Results run_over_pollux(const Config& config, const LoadOptions& options, const Endpoint& remote) {
   PerCore<Core> cores;
-  auto runtime = Runtime::from_file(config_file);
+  Runtime runtime(config);
   const auto core_count = static_cast<std::uint32_t>(runtime.core_count());
   if (options.connections < core_count)
     throw std::runtime_error(fmt::format("--connections {}: at least one for each of the {} cores",

@@ -9,8 +9,10 @@
 #include <exception>
 #include <map>
 #include <memory>
+#include <stdexcept>
 #include <string>
 
+#include "common/lcores.h"
 #include "common/per_core.h"
 #include "common/service_notify.h"
 #include "l4echo/options.h"
@@ -45,6 +47,16 @@ void declare(CLI::App& cli, Arguments& arguments) {
       "print a file with every key, its meaning and its value (that of --config, or the default), and end");
   cli.add_flag("--show-port", arguments.show_port,
                "start the ports of --config, print what their drivers offer and what of it is used, and end");
+  cli.add_option_function<std::string>(
+      "--lcores",
+      [&arguments](const std::string& text) {
+        try {
+          arguments.keys.emplace_back("cores", lcores_as_yaml(text));
+        } catch (const std::invalid_argument& error) {
+          throw CLI::ValidationError("--lcores", error.what());
+        }
+      },
+      lcores_help);
   cli.add_option_function<std::vector<std::string>>(
          "--set",
          [&arguments](const std::vector<std::string>& given) {

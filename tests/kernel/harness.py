@@ -82,14 +82,14 @@ PATIENT = {"rto_min": "1s", "rto_initial": "1s"}  # the same for the stack
 class Server:
     """An l4echo (or `example`) process on TAP device px0 with the kernel's end configured."""
 
-    def __init__(self, sections=None, wrapper=(), example=None):
+    def __init__(self, sections=None, wrapper=(), example=None, words=()):
         self.example = example
         self.folder = pathlib.Path(tempfile.mkdtemp(prefix="pollux-kernel-"))
         self.log = self.folder / "l4echo.log"
         config = self.folder / "l4echo.yaml"
         config.write_text(config_text("net_tap0", DEVICE, STACK, sections))
         self.output = open(self.log, "w")
-        program = [build / "apps" / example, config] if example else [build / "apps/l4echo", "--config", config]
+        program = [build / "apps" / example, config] if example else [build / "apps/l4echo", "--config", config, *words]
         self.process = subprocess.Popen([*wrapper, *program], stdin=subprocess.DEVNULL, stdout=self.output,
                                         stderr=subprocess.STDOUT)
         try:

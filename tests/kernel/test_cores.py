@@ -3,7 +3,9 @@ import os
 import pathlib
 import re
 import socket
+import tempfile
 import time
+import unittest
 
 import harness
 import traffic
@@ -68,6 +70,52 @@ class Cores(harness.ServerTest):
         self.assertEqual(after.since(before, "PxArpRequestsIn"), after.since(before, "PxArpRepliesOut"))
         self.assertEqual(after.since(before, "IcmpOutEchoReps"), 5)
 
+
+
+class Auto(unittest.TestCase):
+    """cores: auto, and --lcores on the command line, which goes before the file."""
+    cpus = sorted(os.sched_getaffinity(0))
+
+    def serve(self, cores, *words, wrapper=()):
+        server = harness.Server({"cores": cores}, wrapper=wrapper, words=words)
+        try:
+            self.assertEqual(traffic.many_flows(STACK, 7, 10, 10_000).differences, [])
+        finally:
+            status, text = server.stop()
+        self.assertEqual(status, 0, text)
+        cpus = re.findall(r"^core \d+ on CPU (\d+)", text, re.M)
+        return [int(n) for n in dict.fromkeys(cpus)], text
+
+    def test_every_cpu_of_the_process_polls(self):
+        cpus, text = self.serve("auto")
+        self.assertEqual(cpus, self.cpus[::-1][:16])
+        self.assertRegex(text, r"cores: auto: \d+ of \d+ CPUs: [\d, ]+, port net_tap0 having 16 queues")
+        one = self.cpus[0]
+        self.assertEqual(self.serve("auto", wrapper=("taskset", "-c", str(one)))[0], [one])
+
+    def test_the_ports_queues_bound_them(self):
+        with tempfile.NamedTemporaryFile("w", suffix=".yaml") as file:
+            file.write(harness.config_text("net_af_packet0", "lo", "192.0.2.2", {"cores": "auto"}))
+            file.flush()
+            out = harness.command(harness.build / "apps/l4echo", "--config", file.name, "--show-port").stdout
+        self.assertIn(f"cores: auto: 1 of {len(self.cpus)} CPUs: {self.cpus[-1]}, port net_af_packet0 having 1 queues", out)
+        self.assertIn("1 receive, 1 transmit; 1 of each used", out)
+
+    def test_the_command_line_goes_before_the_file(self):
+        self.assertEqual(self.serve([1023], "--lcores", str(self.cpus[0]))[0], self.cpus[:1])
+        self.assertEqual(self.serve(self.cpus[:1], "--lcores", "auto")[0], self.cpus[::-1][:16])
+
+    def test_mistakes_say_what_is_expected(self):
+        for text in ("1,", "2-1", "x", "1;2", "1024", "auto,1"):
+            done = harness.command(harness.build / "apps/l4echo", "--config", "x", "--lcores=" + text, check=False)
+            self.assertEqual(done.returncode, 1)
+            self.assertRegex(done.stdout, "--lcores: expected auto, or CPUs from 0 to 1023 like 1,2 or 2-5, found")
+        with tempfile.NamedTemporaryFile("w", suffix=".yaml") as file:
+            file.write(harness.config_text("net_tap0", "px9", "192.0.2.2"))
+            file.flush()
+            done = harness.command(harness.build / "apps/l4echo", "--config", file.name, "--lcores", "1000-1001", check=False)
+        self.assertEqual(done.returncode, 1)
+        self.assertIn("cores: CPU 1000 does not exist or is not allowed for this process", done.stdout)
 
 
 class Idle(harness.ServerTest):

@@ -136,7 +136,9 @@ INSTANTIATE_TEST_SUITE_P(
              "1: ports: expected a list of maps, each item introduced by '-', found a map"},
         Case{"word_in_list_of_maps", "ports: [net_null0]\n", "1: ports[0]: expected a map of settings"},
         Case{"word_for_list", with_ports("cores: 1\n"),
-             "3: cores: expected a list [...] of items, each an integer from 0 to 1023, found '1'"},
+             "3: cores: expected auto or a list [...] of items, each an integer from 0 to 1023, found '1'"},
+        Case{"another_word_for_list", with_ports("cores: Auto\n"),
+             "3: cores: expected auto or a list [...] of items, each an integer from 0 to 1023, found 'Auto'"},
         Case{"bad_item", with_ports("cores: [1,\n        two]\n"),
              "4: cores[1]: expected an integer from 0 to 1023, found 'two'"}),
     [](const auto& test) { return test.param.name; });
@@ -190,6 +192,8 @@ INSTANTIATE_TEST_SUITE_P(
         Case{"empty_device", "ports:\n  - device: \"\"\n    addresses: [10.0.0.1/24]\n",
              "2: ports[0].device: expected a PCI address like 0000:01:00.0 or a virtual device like "
              "net_tap0,iface=px0"},
+        Case{"auto_and_shared", with_ports("cores: auto\nshare_cpus: true\n"),
+             "4: share_cpus: expected false with cores: auto, which takes every CPU once"},
         Case{"same_core_twice", with_ports("cores: [1, 2, 1]\n"), "3: cores[2]: CPU 1 is listed twice (share_cpus: true allows it)"},
         Case{"pool_smaller_than_rings", with_ports("pool:\n  packets: 1000\n"),
              "4: pool.packets: expected at least 3072 (rings of all ports, twice pool.cache and a transmit "

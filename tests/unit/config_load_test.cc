@@ -123,6 +123,19 @@ TEST(ToYaml, LoadsAgainToTheSameValues) {
   EXPECT_EQ(to_yaml(load(to_yaml(config))), to_yaml(config));
 }
 
+TEST(Cores, AreAListOrAuto) {
+  const std::string port = "ports:\n  - {device: net_null0, addresses: [10.0.0.2/24]}\n";
+  Config config = load(port + "cores: auto\n");
+  EXPECT_TRUE(config.auto_cores);
+  EXPECT_EQ(config.cores, std::vector<unsigned>{});
+  EXPECT_NE(to_yaml(config).find("\ncores: auto\n"), std::string::npos);
+  EXPECT_TRUE(load(to_yaml(config)).auto_cores);
+  const auto listing = config_listing(config);
+  EXPECT_EQ(std::ranges::count(listing, std::pair<std::string, std::string>("cores", "auto")), 1);
+  EXPECT_FALSE(load(port + "cores: [1]\n").auto_cores);
+  EXPECT_FALSE(load(port).auto_cores);
+}
+
 TEST(ConfigListing, NamesEveryValueInFull) {
   Config config = sample();
   config.cores = {0, 3};

@@ -7,6 +7,7 @@
 #include "pollux/drivers_glue/check_config.h"
 #include "pollux/drivers_glue/eal.h"
 #include "pollux/drivers_glue/pools.h"
+#include "pollux/drivers_glue/steering.h"
 
 namespace pollux {
 namespace {
@@ -53,6 +54,46 @@ TEST(EalPlan, PinsPollingCoresAndLetsTheControlThreadFloatOverTheRest) {
     config.cores = cores;
     EXPECT_EQ(after(plan_eal(config, {.cpus = allowed, .pid = 1}), "--lcores"), lcores);
   }
+}
+
+struct AutoCase {
+  std::vector<unsigned> allowed;
+  std::vector<int> cpu_nodes;
+  std::vector<int> port_nodes;
+  std::vector<unsigned> cpus;
+};
+
+TEST(EalPlan, AutoTakesTheAllowedCpusNearThePortsFromTheLastDownwards) {
+  for (const auto& [allowed, cpu_nodes, port_nodes, cpus] : std::vector<AutoCase>{
+           {{0, 1, 2, 3}, {}, {}, {3, 2, 1, 0}},
+           {{0, 1, 2, 3}, {0, 0, 1, 1}, {}, {3, 2, 1, 0}},      // devices of no node
+           {{0, 1, 2, 3}, {0, 0, 1, 1}, {0}, {1, 0}},
+           {{0, 1, 4, 6}, {0, 1, 0, 1}, {1}, {6, 1}},
+           {{0, 1, 2, 3}, {0, 0, 1, 1}, {1, 0}, {3, 2, 1, 0}},  // ports on both
+           {{0, 1}, {0, 0}, {1}, {1, 0}},                       // not allowed on the port's node
+           {{5}, {0}, {0}, {5}},
+       }) {
+    Config config = one_port();
+    config.auto_cores = true;
+    const MachineFacts facts = {.cpus = allowed, .pid = 1, .cpu_nodes = cpu_nodes, .port_nodes = port_nodes};
+    EXPECT_EQ(plan_eal(config, facts).cpus, cpus);
+  }
+  MachineFacts many = four_cpus;
+  for (unsigned cpu = 4; cpu < 1000; ++cpu) many.cpus.push_back(cpu);
+  Config config = one_port();
+  config.auto_cores = true;
+  EXPECT_EQ(plan_eal(config, many).cpus.size(), Steering::cores_max);
+}
+
+TEST(CheckConfig, AutoCoresAreNoListAndShareNoCpu) {
+  Config config = one_port();
+  config.auto_cores = true;
+  EXPECT_FALSE(check_config(config));
+  config.share_cpus = true;
+  EXPECT_EQ(check_config(config).value().key, "share_cpus");
+  config.share_cpus = false;
+  config.cores = {1};
+  EXPECT_EQ(check_config(config).value().key, "cores");
 }
 
 TEST(EalPlan, RefusesACpuThatTheProcessMayNotUse) {
