@@ -22,6 +22,7 @@
 #include "pollux/drivers_glue/eal.h"
 #include "pollux/drivers_glue/log.h"
 #include "pollux/drivers_glue/random.h"
+#include "pollux/drivers_glue/waiter.h"
 
 namespace pollux {
 namespace {
@@ -54,7 +55,7 @@ constexpr std::array<DriverFacts, 10> driver_facts = {{
     {.name = "net_af_xdp", .remarks = "one queue of the kernel's interface; no offloads"},
     {.name = "net_virtio_user", .remarks = "what it offers depends on the backend"},
     {.name = "net_e1000_igb", .remarks = "82576, I350, I210: 8 or 16 queues, no LRO, no vector receive"},
-    {.name = "net_e1000_igb_vf", .remarks = "two queues; its RSS cannot be configured"},
+    {.name = "net_e1000_igb_vf", .remarks = "two queues, one interrupt for both; its RSS cannot be configured"},
 }};
 
 DriverFacts facts_of(std::string_view driver) noexcept {
@@ -65,6 +66,8 @@ DriverFacts facts_of(std::string_view driver) noexcept {
 
 constexpr auto link_wait_max = std::chrono::seconds(5);
 constexpr auto link_wait_step = std::chrono::milliseconds(20);
+/// What a device that cuts has to take: 64 KiB lie in 33 mbufs, or in more where the application sent less at once.
+constexpr std::uint16_t cut_mbufs_min = 40;
 constexpr std::uint32_t frame_overhead = 14 + 4;  // Ethernet header and one VLAN tag
 
 bool has_net_admin() {
@@ -200,7 +203,7 @@ void Port::start(std::span<rte_mempool* const> pools, std::uint16_t packet_room,
                                            : fmt::format("{}; DPDK says: {}", error.what(), lines));
   }
   started_ = true;
-  rx_interrupts_ = rx_interrupts_ && rte_eth_dev_rx_intr_ctl_q_get_fd(id_, 0) >= 0;
+  rx_interrupts_ = rx_interrupts_ && rte_eth_dev_rx_intr_ctl_q_get_fd(id_, 0) >= 0 && !shares_rx_interrupt(id_, 0);
   if (cores > 1) apply_steering(cores, *steering);
   if (config_.promiscuous) check(rte_eth_promiscuous_enable(id_), "switching promiscuous mode on");
   if (interface_.exception) take_mac();
@@ -326,12 +329,12 @@ void Port::configure(std::uint16_t packet_room) {
   conf.txmode.offloads = info_.tx_offload_capa & tx_wanted;
   rx_offloads_ = conf.rxmode.offloads;
   tx_offloads_ = conf.txmode.offloads;
-  // TSO takes what goes with it, and long chains: 64 KiB lie in 33 mbufs, or in more where the application sent less at once.
+  // TSO takes what goes with it, and long chains.
   constexpr std::uint64_t for_cutting = RTE_ETH_TX_OFFLOAD_TCP_TSO | RTE_ETH_TX_OFFLOAD_TCP_CKSUM |
                                         RTE_ETH_TX_OFFLOAD_IPV4_CKSUM | RTE_ETH_TX_OFFLOAD_MULTI_SEGS;
   const std::uint16_t limit = info_.tx_desc_lim.nb_seg_max == 0 ? UINT16_MAX : info_.tx_desc_lim.nb_seg_max;
   const auto mbufs_max = std::min<std::uint16_t>(limit, RTE_MBUF_MAX_NB_SEGS);
-  const bool can_cut = (tx_offloads_ & for_cutting) == for_cutting && mbufs_max >= 40;
+  const bool can_cut = (tx_offloads_ & for_cutting) == for_cutting && mbufs_max >= cut_mbufs_min;
   interface_.offloads = {.ipv4_checksum = (tx_offloads_ & RTE_ETH_TX_OFFLOAD_IPV4_CKSUM) != 0,
                          .tcp_checksum = (tx_offloads_ & RTE_ETH_TX_OFFLOAD_TCP_CKSUM) != 0,
                          .udp_checksum = (tx_offloads_ & RTE_ETH_TX_OFFLOAD_UDP_CKSUM) != 0,
@@ -354,6 +357,8 @@ void Port::set_up_queues(std::span<rte_mempool* const> pools, int socket) {
   tx_ring_ = tx_ring;
   rte_eth_rxconf rx = info_.default_rxconf;
   rx.offloads = rx_offloads_;
+  // Drivers give descriptors back to the device so many at a time. net_e1000_igb's 32 are more than a small ring ever has.
+  rx.rx_free_thresh = std::min<std::uint16_t>(rx.rx_free_thresh, std::max(rx_ring / 4, 1));
   rte_eth_txconf tx = info_.default_txconf;
   tx.offloads = tx_offloads_;
   const auto node = static_cast<unsigned>(socket);
@@ -361,6 +366,10 @@ void Port::set_up_queues(std::span<rte_mempool* const> pools, int socket) {
     check(rte_eth_rx_queue_setup(id_, i, rx_ring, node, &rx, pools[i]), "setting a receive queue up");
     check(rte_eth_tx_queue_setup(id_, i, tx_ring, node, &tx), "setting a transmit queue up");
   }
+  // A chain has to fit into an empty ring, beside what says how to cut it: net_e1000_igb would write over the chain's own head.
+  TxOffloads& offloads = interface_.offloads;
+  offloads.mbufs_max = std::min<std::uint16_t>(offloads.mbufs_max, std::max(tx_ring - 2, 8));
+  offloads.tcp_segmentation = offloads.tcp_segmentation && offloads.mbufs_max >= cut_mbufs_min;
 }
 
 void Port::choose_mac() {

@@ -25,7 +25,18 @@ Waiter::~Waiter() {
   close(epoll_);
 }
 
+bool shares_rx_interrupt(std::uint16_t port, std::uint16_t queue) noexcept {
+  rte_eth_dev_info info;
+  const int fd = rte_eth_dev_rx_intr_ctl_q_get_fd(port, queue);
+  if (fd < 0 || rte_eth_dev_info_get(port, &info) != 0) return false;
+  for (std::uint16_t other = 0; other < info.nb_rx_queues; ++other)
+    if (other != queue && rte_eth_dev_rx_intr_ctl_q_get_fd(port, other) == fd) return true;
+  return false;
+}
+
 bool Waiter::watch(std::uint16_t port, std::uint16_t queue) noexcept {
+  // Only one core's epoll can hold it, and DPDK reports success to the others all the same.
+  if (shares_rx_interrupt(port, queue)) return false;
   if (rte_eth_dev_rx_intr_ctl_q(port, queue, epoll_, RTE_INTR_EVENT_ADD, nullptr) != 0) return false;
   queues_.push_back({port, queue});
   return true;

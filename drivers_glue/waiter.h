@@ -9,6 +9,9 @@
 
 namespace pollux {
 
+/// True when the device has one interrupt for this queue and others (net_e1000_igb_vf): it can end one core's sleep only.
+bool shares_rx_interrupt(std::uint16_t port, std::uint16_t queue) noexcept;
+
 /// One polling core's; used by that core only.
 class Waiter {
  public:

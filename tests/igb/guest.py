@@ -25,7 +25,7 @@ VLAN_STACK6, VLAN_KERNEL6 = "fd00:7::2", "fd00:7::1"
 LOG = pathlib.Path("/tmp/l4echo.log")
 CORES = [1, 2, 1, 2]  # four queues on two CPUs
 LIBC = ctypes.CDLL(None, use_errno=True)  # os.setns came with Python 3.12
-DEVICE_ID = "0x10c9"  # 82576
+DEVICE_ID, VF_DEVICE_ID = "0x10c9", "0x10ca"  # 82576 and its virtual function
 
 
 def command(*words, timeout=60, check=True):
@@ -56,19 +56,27 @@ def load_modules():
             command("/bin/busybox", "insmod", f"/tmp/modules/{name}", check=False)
 
 
+def pci_devices(device_id):
+    return [d for d in sorted(pathlib.Path("/sys/bus/pci/devices").iterdir())
+            if (d / "device").read_text().strip() == device_id]
+
+
 def cards():
-    found = [d for d in sorted(pathlib.Path("/sys/bus/pci/devices").iterdir())
-             if (d / "device").read_text().strip() == DEVICE_ID]
+    found = pci_devices(DEVICE_ID)
     assert len(found) == 2, f"expected two cards, found {found}"
     return found
+
+
+def give_to_vfio(device):
+    (device / "driver_override").write_text("vfio-pci")
+    pathlib.Path("/sys/bus/pci/drivers_probe").write_text(device.name)
+    assert (device / "driver").resolve().name == "vfio-pci", f"{device.name} is not VFIO's"
 
 
 def set_up_cards():
     """The first for VFIO, the second for the kernel. Returns the first's PCI address."""
     first, second = cards()
-    (first / "driver_override").write_text("vfio-pci")
-    pathlib.Path("/sys/bus/pci/drivers_probe").write_text(first.name)
-    assert (first / "driver").resolve().name == "vfio-pci", "the card is not VFIO's"
+    give_to_vfio(first)
     command("/bin/busybox", "insmod", "/tmp/modules/igb.ko", check=False)
     interface = wait_until(lambda: [p.name for p in (second / "net").glob("*")], 10, "the kernel's igb")[0]
     command("ip", "netns", "add", "peer")
@@ -84,10 +92,10 @@ def set_up_cards():
 
 
 class Server:
-    def __init__(self, address, mtu=1500):
+    def __init__(self, address, mtu=1500, ring=512, vlans=True):
         config = {
-            "ports": [{"device": address, "addresses": [f"{STACK}/24"], "rx_ring": 512, "tx_ring": 512, "mtu": mtu,
-                       "vlans": [{"id": VLAN, "addresses": [f"{VLAN_STACK}/24", f"{VLAN_STACK6}/64"]}]}],
+            "ports": [{"device": address, "addresses": [f"{STACK}/24"], "rx_ring": ring, "tx_ring": ring, "mtu": mtu,
+                       "vlans": [{"id": VLAN, "addresses": [f"{VLAN_STACK}/24", f"{VLAN_STACK6}/64"]}] if vlans else []}],
             "cores": CORES, "share_cpus": True,
             "pool": {"packets": 8191, "clones": 8191},
             "eal": {"extra": ["--iova-mode=pa"]},
@@ -124,6 +132,13 @@ class Server:
 
 
 server = None
+
+
+def serve_anew(address, **changes):
+    """Instead of the program that serves until now."""
+    global server
+    server.stop()
+    server = Server(address, **changes)
 
 
 def in_namespace(what):
@@ -339,6 +354,23 @@ def test_the_link_goes_and_comes_back():
         thread.join()
 
 
+def test_the_peers_mtu_changes_in_a_transfer():
+    """Down and up again: the kernel's driver resets its card each time."""
+    def change():
+        for mtu in (1280, 1500):
+            time.sleep(0.5)
+            peer("ip", "link", "set", "vlan7", "mtu", 1280)  # no larger than what it lies on
+            peer("ip", "link", "set", "peer0", "mtu", mtu)
+        peer("ip", "link", "set", "vlan7", "mtu", 1500)
+    thread = threading.Thread(target=change)
+    thread.start()
+    try:
+        echo(2, 2_000_000)
+    finally:
+        thread.join()
+    assert " mtu 1500 " in peer("ip", "link", "show", "peer0")
+
+
 def test_loss_and_delay():
     peer("tc", "qdisc", "add", "dev", "peer0", "root", "netem", "loss", "1%", "delay", "5ms")
     try:
@@ -353,11 +385,10 @@ def test_it_ends_cleanly():
 
 def test_jumbo_frames():
     """MTU 9,000 in mbufs of 2,048 octets, untagged and in the VLAN; then it ends cleanly again."""
-    global server
     for interface in ("peer0", "vlan7"):
         peer("ip", "link", "set", interface, "mtu", "9000")
     peer("ip", "address", "replace", f"{VLAN_KERNEL6}/64", "dev", "vlan7", "nodad")  # it went with the link
-    server = Server(cards()[0].name, mtu=9000)
+    serve_anew(cards()[0].name, mtu=9000)
     assert "SCATTER            used" in server.ports, server.ports
     for address, header in ((STACK, 40), (VLAN_STACK, 40), (VLAN_STACK6, 60)):
         text = peer("ping", "-c", "2", "-i", "0.2", "-s", 9000 - header + 12, "-M", "do", "-W", "5", address)
@@ -370,6 +401,70 @@ def test_jumbo_frames():
         assert packets < 600, "segments are no larger than usual"
     drops = server.counters()
     assert not [name for name in drops if name.endswith("bad_checksum") or name == "header_split"], drops
+    assert server.stop() == 0, LOG.read_text()[-3000:]
+
+
+def test_rings_run_dry():
+    """Rings of 32 descriptors. A burst on a program that stands still: what the receive ring has no room for is lost (a real card
+    counts it as missed, the emulated one does not), and when the program goes on so does everything. And no packet is longer than
+    the transmit ring."""
+    for interface in ("vlan7", "peer0"):
+        peer("ip", "link", "set", interface, "mtu", "1500")
+    serve_anew(cards()[0].name, ring=32)
+    assert "receive 32 to 4096, transmit 32 to 4096; 32 and 32 used" in server.ports, server.ports
+
+    def burst():
+        s = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+        s.connect((STACK, 9))
+        for i in range(300):
+            s.send(pattern(100, i))
+    for _ in range(3):
+        before = server.counters().get("UdpInDatagrams", 0)
+        server.process.send_signal(signal.SIGSTOP)
+        try:
+            in_namespace(burst)
+            time.sleep(0.3)
+        finally:
+            server.process.send_signal(signal.SIGCONT)
+        wait_until(lambda: server.counters().get("UdpInDatagrams", 0) > before, 10, "datagrams of the burst")
+        time.sleep(0.3)
+        received = server.counters()["UdpInDatagrams"] - before
+        print("      of a burst of 300 into a ring of 32:", received)
+        assert 16 <= received <= 150, received
+        echo(4, 20_000)
+    peer("curl", "-sS", "-m", "60", "-o", "/tmp/file", f"http://{STACK}/1000000", timeout=90)
+    assert pathlib.Path("/tmp/file").stat().st_size == 1_000_000
+    counters = server.counters()
+    assert counters.get("PxTcpTsoPackets", 0) == 0, counters  # 64 KiB would not fit into the ring
+    assert counters.get("handover_full", 0) == 0, counters
+    assert server.stop() == 0, LOG.read_text()[-3000:]
+
+
+def test_a_virtual_function():
+    """Of the kernel's card, which has it as its peer. Two queues for four cores, and no RSS that could be configured: flows are
+    handed to their core in software."""
+    second = cards()[1]
+    (second / "sriov_numvfs").write_text("1")
+    function = wait_until(lambda: pci_devices(VF_DEVICE_ID), 10, "the virtual function")[0]
+    give_to_vfio(function)
+    serve_anew(function.name, vlans=False)
+    print("\n".join("      " + line for line in server.ports.splitlines() if not line.startswith("pollux:")))
+    print("\n".join("      " + line for line in LOG.read_text().splitlines()))
+    for words in ("net_e1000_igb_vf", "receive interrupts  not used"):
+        assert words in server.ports, server.ports
+    assert f"{len(CORES)} cores over 2 queues; flows are handed to their core in software" in LOG.read_text(), LOG.read_text()
+    text = peer("ping", "-c", "3", "-i", "0.2", "-W", "5", STACK)
+    assert " 0% packet loss" in text, text
+    udp_echo(STACK, (1, 64, 1472, 5000))
+    echo(32, 20_000)
+    peer("curl", "-sS", "-m", "60", "-o", "/tmp/file", f"http://{STACK}/300000", timeout=90)
+    assert pathlib.Path("/tmp/file").stat().st_size == 300_000
+    counters = server.counters()
+    print("      handed over:", counters["PxHandedOver"], "received by core:", counters["received"])
+    assert counters["PxHandedOver"] > 100 and counters["PxTxRelayed"] > 0, counters  # two cores have no queue of their own
+    assert counters["PxTcpTsoPackets"] > 0 and min(counters["received"]) > 20, counters
+    assert counters.get("handover_full", 0) == 0, counters
+    assert not [name for name in counters if name.endswith("bad_checksum")], counters
     assert server.stop() == 0, LOG.read_text()[-3000:]
 
 
