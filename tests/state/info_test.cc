@@ -179,6 +179,8 @@ TEST(TcpInfo, WindowLimitedIsTheTimeInWhichOnlyThePeersWindowHoldsDataBack) {
 TEST(TcpInfo, TheCongestionWindowIsNotThePeersLimit) {
   Conversation c;
   c.established();
+  c.peer.set_window(14'800);  // no room for an eleventh segment either
+  c.peer.sends(ACK);
   c.sends(std::string(30'000, 'x'));
   EXPECT_GT(c.app.conn.info().not_sent, 10'000u) << "ten segments are the first window";
   c.peer.waits(50_ms);

@@ -169,6 +169,42 @@ INSTANTIATE_TEST_SUITE_P(Paths, MtuSearch,
                                   (test.param.sack ? "_sack" : "_plain");
                          });
 
+// A probe that is lost with others is sent again in pieces that fit: their arrival must not be taken for the probe's.
+TEST(MtuProbe, AmongOtherLossesAProbeProvesNothing) {
+  for (const std::uint64_t seed : seeds_to_run(20)) {
+    World world(seed);
+    HostOptions options;
+    options.stack.tcp = searching(TcpCongestion::cubic);
+    options.stack.tcp.conn.sack = seed % 4 != 0;
+    const LinkOptions clean{.bits_per_second = 50'000'000, .delay = 5_ms, .queue_max = 10'000};
+    LinkOptions lossy = clean;
+    lossy.loss = 0.03;
+    SimHost& client = world.add_host(options, lossy, clean);
+    SimHost& server = world.add_host(options, clean, clean);
+    constexpr std::uint16_t path_mtu = 1350;
+    world.up(0).drop_if = [&](const Decoded& frame) { return frame.ip_length > path_mtu; };
+    TestApp sink, source;
+    std::uint64_t received = 0, sent = 0;
+    constexpr std::uint64_t total = 2 << 20;
+    const std::string block(64 * 1024, 'x');
+    sink.when_data = [&](TcpConn, Bytes bytes) { received += bytes.size(); };
+    ASSERT_TRUE(server.tcp().listen({.port = 7}, sink));
+    TcpConn conn;
+    source.when_connected = source.when_writable = [&](TcpConn c) {
+      conn = c;
+      while (sent < total) {
+        const SendResult result = c.send(std::string_view(block).substr(0, std::min<std::uint64_t>(block.size(), total - sent)));
+        sent += result.accepted;
+        if (result.status != SendStatus::ok) break;
+      }
+    };
+    client.sync();
+    ASSERT_TRUE(client.tcp().connect({.remote = {server.ip(), 7}}, source));
+    ASSERT_TRUE(world.run_until([&] { return received == total; }, 600_s)) << "seed " << seed;
+    EXPECT_LE(conn.info().mss + (server.options().v6_address.length != 0 ? 60u : 40u), path_mtu) << "seed " << seed;
+  }
+}
+
 // The hole opens: ten minutes after the search has ended the full size passes.
 TEST(MtuProbe, ASearchThatEndedBelowTheFullSizeIsTakenUpAgain) {
   World world(one_seed());
