@@ -217,6 +217,9 @@ TEST(TcpInfo, DeliveryRateIsThatOfTheLastRoundTripWithAFullWindow) {
   c.peer.waits(100_ms);
   c.peer.sends(ACK, {.ack = 30'001});
   EXPECT_NEAR(static_cast<double>(c.app.conn.info().delivery_rate), 100'000, 1) << "20,000 in 200 ms, or 10,000 in 100";
+  c.peer.waits(50_ms);
+  c.peer.sends(ACK, {.ack = 40'001});
+  EXPECT_NEAR(static_cast<double>(c.app.conn.info().delivery_rate), 200'000, 1) << "10,000 in 50 ms";
 }
 
 // Memory that a million idle connections would pay for.

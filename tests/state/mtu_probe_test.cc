@@ -87,6 +87,12 @@ TEST(MtuProbe, NotWithoutTheOption) {
   c.peer.sends(ACK, {.ack = 1461});
   c.sends(pattern(1461, 30'000));
   for (const std::uint32_t size : sizes(c)) EXPECT_LE(size, 1160u);
+  c.peer.sends(ACK, {.ack = 13'061});
+  c.peer.take();
+  c.world.run_for(601_s);
+  c.peer.take();
+  c.peer.sends(ACK, {.ack = 31'461});
+  EXPECT_EQ(c.count(Counter::tcp_mtu_probe_success) + c.count(Counter::tcp_mtu_probe_fail), 0u);
 }
 
 // What a router names is believed for ten minutes.
@@ -178,7 +184,8 @@ TEST(MtuProbe, AmongOtherLossesAProbeProvesNothing) {
     options.stack.tcp.conn.sack = seed % 4 != 0;
     const LinkOptions clean{.bits_per_second = 50'000'000, .delay = 5_ms, .queue_max = 10'000};
     LinkOptions lossy = clean;
-    lossy.loss = 0.03;
+    lossy.loss = 0.01;
+    lossy.loss_run = 4;
     SimHost& client = world.add_host(options, lossy, clean);
     SimHost& server = world.add_host(options, clean, clean);
     constexpr std::uint16_t path_mtu = 1350;
