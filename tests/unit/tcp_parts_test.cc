@@ -257,6 +257,29 @@ TEST(HyStart, JitterThatPassesResumesTheDoubling) {
 
 // --- Flow keys -----------------------------------------------------------------------------------------------
 
+TEST(StoredKey, EveryPartCounts) {
+  const FlowKey key{IpAddress::v4(192, 0, 2, 1), IpAddress::v4(192, 0, 2, 2), 7, 4000};
+  const StoredKey stored(key);
+  EXPECT_TRUE(stored.is_v4());
+  EXPECT_TRUE(stored.is(key));
+  EXPECT_EQ(stored.v4_local(), key.local);
+  EXPECT_EQ(stored.v4_remote(), key.remote);
+  FlowKey others[] = {key, key, key, key, key};
+  others[0].local = IpAddress::v4(192, 0, 2, 3);
+  others[1].remote = IpAddress::v4(192, 0, 2, 3);
+  others[2].local_port = 8;
+  others[3].remote_port = 4001;
+  // The same last four octets.
+  others[4].local = IpAddress::v6(0xfd00, 0, 0, 0, 0, 0, 0xc000, 0x0201);
+  others[4].remote = IpAddress::v6(0xfd00, 0, 0, 0, 0, 0, 0xc000, 0x0202);
+  for (const FlowKey& other : others) EXPECT_FALSE(stored.is(other));
+  const StoredKey v6(others[4], 77);
+  EXPECT_FALSE(v6.is_v4());
+  EXPECT_EQ(v6.v6_index(), 77u);
+  EXPECT_EQ(v6.local_port, 7);
+  EXPECT_EQ(v6.remote_port, 4000);
+}
+
 TEST(FlowKey, EveryPartCounts) {
   const FlowKey base{IpAddress::v4(192, 0, 2, 1), IpAddress::v4(192, 0, 2, 2), 7, 4000};
   FlowKey keys[] = {base, base, base, base};
