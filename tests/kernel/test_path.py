@@ -69,7 +69,8 @@ class FarNamespace:
         command("ip", "link", "delete", "far0", check=False)
 
 
-class SmallerMtuBehindARouter(harness.ServerTest):
+class RouterTest(harness.ServerTest):
+    """What has a far namespace behind a router of its own, for each test anew."""
     sections = {**ports(), "routes": [{"prefix": "0.0.0.0/0", "gateway": KERNEL}, {"prefix": "::/0", "gateway": KERNEL6}]}
 
     @classmethod
@@ -83,6 +84,8 @@ class SmallerMtuBehindARouter(harness.ServerTest):
         self.addCleanup(self.far.close)
         super().setUp()
 
+
+class SmallerMtuBehindARouter(RouterTest):
     def transfer(self, address):
         """Full segments of the stack have come through when the path shrinks, and more are on their way."""
         size = (2 if harness.quick else 8) << 20
@@ -140,3 +143,23 @@ class SmallerMtuBehindARouter(harness.ServerTest):
     def test_ipv6_datagrams_are_cut_to_a_path_that_shrinks(self):
         self.datagrams(socket.AF_INET6, STACK6)
         self.assertGreaterEqual(self.grown("Ip6FragOKs"), 1)
+
+
+class BlackHoleBehindARouter(RouterTest):
+    """The router hands packets on; the far end's link takes smaller ones only, and says nothing."""
+    sections = {**RouterTest.sections, "tcp": {"black_hole_detection": True}}
+
+    def test_a_transfer_finds_what_passes(self):
+        size, mtu = 4 << 20, 1380
+
+        def talk():
+            with traffic.tcp(STACK, 7) as s:
+                s.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 1 << 18)
+                outcome = traffic.one_flow(
+                    s, size, when_received=(size // 4, lambda: self.far.command("ip", "link", "set", "far1", "mtu", mtu)))
+            return outcome.received, outcome.differences
+        self.assertEqual(self.far.run(talk), (size, []))
+        self.assertEqual(self.grown("PxTcpMtuLowered"), 1)
+        self.assertEqual(self.grown("IcmpInDestUnreachs"), 0)
+        self.assertGreaterEqual(self.grown("TcpExtTCPMTUPFail"), 1, "the full size does not pass")
+        self.assertGreaterEqual(self.grown("TcpExtTCPMTUPSuccess"), 1, "something between 1,200 and 1,380 does")
