@@ -214,13 +214,9 @@ Tcp::Output Tcp::output_data(Tcb& tcb) noexcept {
       continue;
     }
     if (tcb.extras != Slab<ConnExtras>::nil) [[unlikely]] {
-      MtuProbe probe = MtuProbe::none;
-      if (const Output result = send_mtu_probe(tcb, budget, probe); result != Output::done) return result;
-      if (probe == MtuProbe::sent) continue;
-      if (probe == MtuProbe::waits) {
-        tcb.is.cwnd_limited = true;
-        return Output::done;
-      }
+      bool probed = false;
+      if (const Output result = send_mtu_probe(tcb, budget, probed); result != Output::done) return result;
+      if (probed) continue;
     }
     bool fin = false;
     const std::uint32_t length = sendable(tcb, budget, fin);

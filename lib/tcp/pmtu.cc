@@ -103,8 +103,8 @@ std::uint16_t Tcp::next_probe_mss(const Tcb& tcb) const noexcept {
 
 // A segment of new data that is larger than the path is known to carry. RFC 4821 7.4: only where its loss does no harm, with
 // enough data behind it for its loss to be noticed by what arrives, and nothing wrong otherwise. `budget`: what the congestion
-// window leaves for now.
-Tcp::Output Tcp::send_mtu_probe(Tcb& tcb, std::uint32_t budget, MtuProbe& outcome) noexcept {
+// window leaves for now; while it grows, it leaves room for more than a segment once a round trip at least.
+Tcp::Output Tcp::send_mtu_probe(Tcb& tcb, std::uint32_t budget, bool& sent) noexcept {
   constexpr std::uint32_t segments_behind = 4;
   const ConnExtras& extras = extras_[tcb.extras];
   if (extras.full_mss == 0 || extras.probe_mss != 0 || now_ < extras.lower_mtu_until || !tcb.options->black_hole_detection ||
@@ -114,19 +114,16 @@ Tcp::Output Tcp::send_mtu_probe(Tcb& tcb, std::uint32_t budget, MtuProbe& outcom
   const std::uint16_t mss = next_probe_mss(tcb);
   const std::uint32_t needed = mss + segments_behind * tcb.mss;
   const auto position = static_cast<std::uint32_t>(tcb.snd.nxt - tcb.snd.una);
-  if (position > tcb.queue.size() || tcb.queue.size() - position < needed || tcb.snd.wnd < position + needed || tcb.cwnd() < needed)
+  if (position > tcb.queue.size() || tcb.queue.size() - position < needed || tcb.snd.wnd < position + needed || tcb.cwnd() < needed ||
+      budget < mss)
     return Output::done;
-  if (budget < mss) {  // acknowledgments of what is in flight open the window a segment at a time
-    outcome = MtuProbe::waits;
-    return Output::done;
-  }
   const SeqNum start = tcb.snd.nxt;
   if (tcb.is.paced && pacing_holds(tcb, mss)) return Output::done;
   const Output result = tcb.is.paced ? send_measured(tcb, mss, false) : send_new(tcb, mss, false);
   if (result != Output::done) return result;
   extras_of(tcb).probe_mss = mss;
   extras_of(tcb).probe_start = start;
-  outcome = MtuProbe::sent;
+  sent = true;
   return Output::done;
 }
 

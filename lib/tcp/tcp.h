@@ -217,8 +217,7 @@ class Tcp {
   void consider_full_mtu(Tcb& tcb) noexcept;
   void raise_mtu(Tcb& tcb, std::uint16_t mss) noexcept;
   std::uint16_t next_probe_mss(const Tcb& tcb) const noexcept;
-  enum class MtuProbe : std::uint8_t { none, waits, sent };
-  Output send_mtu_probe(Tcb& tcb, std::uint32_t budget, MtuProbe& outcome) noexcept;
+  Output send_mtu_probe(Tcb& tcb, std::uint32_t budget, bool& sent) noexcept;
   void consider_mtu_probe(Tcb& tcb) noexcept;
   bool take_lost_mtu_probe(Tcb& tcb) noexcept;
   void forget_mtu_probe(Tcb& tcb, SeqNum again) noexcept;

@@ -130,6 +130,24 @@ TEST(TcpInfo, CountsWhatWasSentAgainForGood) {
   EXPECT_EQ(c.app.conn.info().retransmits, again);
 }
 
+TEST(TcpInfo, MinRttIsTheShortestOfAllAnswers) {
+  Conversation c;
+  c.listens();
+  c.peer.sends(SYN, {.mss = 1460});
+  c.peer.expects(SYN | ACK);
+  c.peer.waits(80_ms);
+  c.peer.sends(ACK);
+  EXPECT_EQ(c.app.conn.info().min_rtt, 80_ms);
+  const Duration answers[] = {100_ms, 20_ms, 30_ms};
+  const Duration shortest[] = {80_ms, 20_ms, 20_ms};
+  for (std::uint32_t i = 0; i < 3; ++i) {
+    c.sends("x");
+    c.peer.waits(answers[i]);
+    c.peer.sends(ACK, {.ack = i + 2});
+    EXPECT_EQ(c.app.conn.info().min_rtt, shortest[i]);
+  }
+}
+
 TEST(TcpInfo, BusyIsTheTimeWithSomethingOutstanding) {
   Conversation c;
   c.established();
