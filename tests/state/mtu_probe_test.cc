@@ -233,7 +233,7 @@ TEST(MtuProbe, AmongOtherLossesAProbeProvesNothing) {
 }
 
 // The hole opens: ten minutes after the search has ended the full size passes.
-TEST(MtuProbe, ASearchThatEndedBelowTheFullSizeIsTakenUpAgain) {
+TEST(PathMtuSearch, ThatEndedBelowTheFullSizeIsTakenUpAgain) {
   World world(one_seed());
   HostOptions options;
   options.stack.tcp = searching();
